@@ -1,5 +1,5 @@
 # The only task runner. Every target sets up what it needs; nothing but Python 3.11 and make is assumed.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=

@@ -1,0 +1,126 @@
+"""What the database says of one node, read in one transaction: the second input of the plan.
+
+Made by `controller.runtime.reads`. Not here: SQL, decisions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from controller.core.conditions import NodeStatus
+from desired_state.model.generation import JournalRow
+from desired_state.model.ids import Digest, Epoch, Generation, InboundId, KeyId, NodeName, Revision
+from desired_state.model.node import Match, Mode
+from desired_state.model.ownership import Ownership
+from desired_state.model.placement import DeleteReason
+from desired_state.model.policy import Policy
+from desired_state.model.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class BoundInbound:
+    """An inbound that this node's keys live on, fixed at the first look; `flow` as its match says."""
+
+    id: InboundId
+    protocol: str
+    port: int
+    tag: str = ""
+    flow: str = ""
+    password_bytes: int | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOnNode:
+    """One key that is placed here, is leaving, or has rows in this node's journal.
+
+    `placed`: it is to live here. `leaving`: why it is not to any more (None: no placement says so).
+    `held_by`: the node of the placement that it replaces, while a generation there is not finalised.
+    `seed`: of the current generation. `counter_base_bytes`: the counter here when the paid period began.
+    """
+
+    key: KeyId
+    generation: Generation
+    seed: bytes = field(repr=False)
+    subscription: Subscription
+    placed: bool = True
+    leaving: DeleteReason | None = None
+    held_by: NodeName | None = None
+    counter_base_bytes: int = 0
+
+
+class ApprovalKind(StrEnum):
+    """What a person approves."""
+
+    DELETES = "deletes"
+    DISABLES = "disables"
+    SHRINK = "shrink"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's approval of exactly one stored set; any subset of `emails` is covered."""
+
+    kind: ApprovalKind
+    digest: Digest
+    emails: frozenset[str]
+    approved_at: datetime
+    started_at: datetime | None = None
+
+
+class RequestKind(StrEnum):
+    """What a person asked the controller to do at this node."""
+
+    RECONCILE = "reconcile"
+    PROBE = "probe"
+    REMATCH = "rematch"
+    REBIND = "rebind"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRequest:
+    """A request that was not answered yet."""
+
+    token: str
+    kind: RequestKind
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """How often an email was healed in the last hour, and since when."""
+
+    email: str
+    times: tuple[datetime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything that the plan of one node needs beside the look.
+
+    `journal`: rows that are not gone. `tombstones`: gone ones of the last 30 days.
+    `generations`: current generation of every key that is placed, journalled or was seen here.
+    `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
+    `status`: as stored; a turn that ends with an equal one writes nothing.
+    """
+
+    node: NodeName
+    mode: Mode
+    revision: Revision
+    epoch: Epoch
+    ownership: Ownership = field(repr=False)
+    policy: Policy = Policy()
+    matches: tuple[Match, ...] = ()
+    bound: tuple[BoundInbound, ...] | None = None
+    match_digest: str = ""
+    guid: str | None = None
+    keys: tuple[KeyOnNode, ...] = ()
+    journal: tuple[JournalRow, ...] = ()
+    tombstones: tuple[JournalRow, ...] = ()
+    generations: Mapping[KeyId, Generation] = field(default_factory=dict, hash=False)
+    approvals: tuple[Approval, ...] = ()
+    requests: tuple[NodeRequest, ...] = ()
+    heals: tuple[Heal, ...] = ()
+    draining: bool = False
+    status: NodeStatus = field(default_factory=NodeStatus)

@@ -1,0 +1,258 @@
+"""The effects of a turn, their results, and `perform`.
+
+One effect is one crash point: at most one HTTP write, or one database transaction. The worker executes
+them and decides nothing; the fault explorer executes them in memory. Not here: doing them.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from controller.core.conditions import NodeStatus
+from controller.core.desired import BoundInbound, Desired
+from controller.core.observed import NotObserved, Observation
+from desired_state.model.generation import JournalRow
+from desired_state.model.ids import Email, Epoch, InboundId, KeyId, NodeName
+from desired_state.model.node import NodeTarget
+
+T = TypeVar("T")
+
+
+class Effect(Generic[T]):
+    """Something to be done outside; `T` is what comes back."""
+
+    __slots__ = ()
+
+
+Steps = Generator[Effect[Any], Any, T]
+
+
+def perform(effect: Effect[T]) -> Steps[T]:
+    """Yield one effect and hand its result back with its type."""
+    result: T = yield effect
+    return result
+
+
+# -- panel reads -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Observe(Effect[Observation | NotObserved]):
+    """Look at the panel: one GET up to 3.0.2, three from 3.1.0 (status, inbounds, clients)."""
+
+    target: NodeTarget
+
+
+# -- panel writes ----------------------------------------------------------------------------------
+
+
+class Verb(StrEnum):
+    """The remote operations. Creates come last in a slice, deletes first."""
+
+    DELETE = "delete"
+    UPDATE = "update"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    DETACH = "detach"
+    ATTACH = "attach"
+    CREATE = "create"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRecord:
+    """One client as it is to be written.
+
+    Sizes in bytes, `expiry_ms` in Unix milliseconds, 0 for no limit. `inbound_ids` for a create: where
+    it is to be; for attach and detach: what changes; for an update and a delete: where it is.
+    `method`: of a legacy shadowsocks inbound, which panels up to 3.0.2 want repeated in the client.
+    `protocol`: of its inbound on panels up to 3.0.2, where it chooses the field that addresses it.
+    `current`: the panel's record of the last look for an update, passed through but for our fields;
+    for a delete up to 3.0.2 it holds the credential that the panel knows it by.
+    """
+
+    email: Email
+    inbound_ids: tuple[InboundId, ...]
+    sub_id: str = field(default="", repr=False)
+    uuid: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    auth: str = field(default="", repr=False)
+    flow: str = ""
+    enable: bool = True
+    expiry_ms: int = 0
+    total_bytes: int = 0
+    limit_ip: int = 0
+    comment: str = ""
+    group: str = ""
+    method: str = ""
+    protocol: str = ""
+    current: "ObservedRecord | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRecord:
+    """The part of a look that a write needs: the panel's own record and spelling of the email."""
+
+    email: str
+    uuid: str = field(repr=False)
+    password: str = field(repr=False)
+    auth: str = field(repr=False)
+    raw: Any = field(default=None, repr=False, compare=False, hash=False)
+
+
+class Verdict(StrEnum):
+    """What is known of a write when its call ends; each is a hint until the next look."""
+
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    """Refused, possibly after half of it was stored."""
+    UNKNOWN = "unknown"
+    NOT_SENT = "not-sent"
+
+
+class MemberVerdict(StrEnum):
+    """The same for one member of a bulk write."""
+
+    APPLIED = "applied"
+    SKIPPED = "skipped"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberResult:
+    """What a bulk answer said of one email."""
+
+    email: Email
+    verdict: MemberVerdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a write.
+
+    `members`: only those that the answer named as skipped or absent; the rest shares the verdict.
+    `cause`: one short sentence, never with a secret. `duration_s`, `sent_bytes`: for chunk sizes.
+    """
+
+    verdict: Verdict
+    cause: str = ""
+    members: tuple[MemberResult, ...] = ()
+    duration_s: float = 0.0
+    sent_bytes: int = 0
+
+    @property
+    def ends_writing(self) -> bool:
+        """Whether the turn must look before it may write again."""
+        return self.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Effect[Outcome]):
+    """One call that changes the panel: one verb over one or more members.
+
+    Several members stand only in what the version has a wide call for. Up to 3.0.2 all members of a
+    create are of the one inbound `inbound_id`.
+    """
+
+    target: NodeTarget
+    verb: Verb
+    members: tuple[ClientRecord, ...]
+    inbound_id: InboundId | None = None
+
+
+# -- the database ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDesired(Effect[Desired]):
+    """Read placements, journal, mode, policy and epoch in one transaction.
+
+    `seen_keys`: keys whose emails the look showed, so that their rows are read too.
+    """
+
+    node: NodeName
+    seen_keys: tuple[KeyId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Effect[None]):
+    """Record which inbounds, and which panel, this node's keys live on.
+
+    `guid` None leaves the recorded one. `inbounds` replaces all bound ones.
+    """
+
+    node: NodeName
+    inbounds: tuple[BoundInbound, ...]
+    match_digest: str
+    guid: str | None
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveDeletes(Effect[bool]):
+    """Take `count` deletes from the fleet's share of the last 10 minutes; False when it is used up."""
+
+    node: NodeName
+    count: int
+    owned: int
+    epoch: Epoch
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JournalIntent(Effect[None]):
+    """Insert or renew the rows of creates, committed before the first call."""
+
+    node: NodeName
+    rows: tuple[JournalRow, ...]
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A generation proved gone, with its last counters and the reason of its delete."""
+
+    row: JournalRow
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finalise(Effect[None]):
+    """Turn rows into tombstones and book their last counters; conditional on the epoch."""
+
+    node: NodeName
+    gone: tuple[Gone, ...]
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRows(Effect[None]):
+    """Store rows as they now are: seen live, a create without an answer, a refused delete."""
+
+    node: NodeName
+    rows: tuple[JournalRow, ...]
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus(Effect[None]):
+    """Store the node's status because it changed, with the events of this turn."""
+
+    node: NodeName
+    status: NodeStatus
+    epoch: Epoch
+    events: tuple["Event", ...] = ()
+    answered: tuple[str, ...] = ()
+    """Tokens of the requests that this turn handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the node's history: what happened to which email, with the outcome."""
+
+    name: str
+    email: str = ""
+    detail: str = ""

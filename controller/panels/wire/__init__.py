@@ -1,0 +1,4 @@
+"""The panel's JSON as pydantic models; camelCase lives here, by alias, and nowhere else.
+
+Not here: behaviour.
+"""

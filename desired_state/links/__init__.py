@@ -1,0 +1,4 @@
+"""Pure rendering of share links and subscription formats.
+
+Not here: HTTP endpoints (`subscription`), reading rows (`desired_state.queries`).
+"""

@@ -1,0 +1,55 @@
+"""A generation's seed to the credentials of every protocol.
+
+Pure: HMAC-SHA-256 of the seed with the field's name, so that nothing but the seed is stored and the
+panel never invents a secret. Callers: core (what to write), links. Not here: drawing seeds.
+"""
+
+import base64
+import hashlib
+import hmac
+import uuid
+from dataclasses import dataclass, field
+
+SEED_BYTES = 32
+DEFAULT_PASSWORD_BYTES = 32
+PASSWORD_BYTES = {
+    "2022-blake3-aes-128-gcm": 16,
+    "2022-blake3-aes-256-gcm": 32,
+    "2022-blake3-chacha20-poly1305": 32,
+}
+"""Bytes of a client's key by shadowsocks-2022 method; other methods take any password."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecrets:
+    """What a client logs in with: `uuid` (vless, vmess), `password` (trojan, shadowsocks), `auth` (hysteria2)."""
+
+    uuid: str = field(repr=False)
+    password: str = field(repr=False)
+    auth: str = field(repr=False)
+
+
+def derive_secrets(seed: bytes, password_bytes: int = DEFAULT_PASSWORD_BYTES) -> ClientSecrets:
+    """Derive all credentials of one generation.
+
+    Args:
+        seed: 32 random bytes, stored encrypted.
+        password_bytes: 16 or 32, what the node's shadowsocks-2022 inbound wants.
+
+    Returns:
+        A version-4 UUID, a base64 password of that many bytes (standard alphabet, padded: what
+        shadowsocks-2022 reads; the adapter never puts it into a path), and a hex `auth`.
+    """
+    raw = bytearray(_expand(seed, "uuid")[:16])
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    password = base64.b64encode(_expand(seed, f"password-{password_bytes}")[:password_bytes])
+    return ClientSecrets(
+        uuid=str(uuid.UUID(bytes=bytes(raw))),
+        password=password.decode(),
+        auth=_expand(seed, "auth").hex()[:32],
+    )
+
+
+def _expand(seed: bytes, purpose: str) -> bytes:
+    return hmac.new(seed, f"x3fleet/{purpose}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,54 @@
+"""The life of one journalled generation on one node: which state may follow which.
+
+One row a remote email. Callers: core (plans from rows), runtime (records). Not here: SQL.
+
+    INTENDED --seen--> LIVE --our delete, then not seen--> GONE
+        \\------------- our delete, then not seen --------/
+
+Absence alone leads nowhere: only a delete of ours, followed by a look that does not show it, ends a row.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from desired_state.model.ids import Email, Generation, InboundId, KeyId, NodeName
+from desired_state.model.placement import DeleteReason
+
+
+class JournalState(StrEnum):
+    """How far a generation has come on its node."""
+
+    INTENDED = "intended"
+    """Committed before the create: it may exist."""
+    LIVE = "live"
+    """A look showed it."""
+    GONE = "gone"
+    """Deleted by us and then not seen: a tombstone, kept 30 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """What we know of one email on one node.
+
+    `key` None: a placeholder that keeps an inbound of a panel up to 3.0.2 from running empty.
+    `sub_id`, `secrets_digest`: what was written, to recognise the client (adopted ones too).
+    `password_bytes`: the size fixed for this generation here.
+    `create_unknown_at`: when a create of it ended without an answer; None once a look has shown it.
+    `delete_attempts`: deletes that were answered and yet a look still showed it.
+    `issued`: a create was sent at least once since the last delete was proved.
+    """
+
+    node: NodeName
+    email: Email
+    key: KeyId | None
+    generation: Generation
+    inbound_ids: tuple[InboundId, ...]
+    sub_id: str = field(repr=False)
+    password_bytes: int = 32
+    state: JournalState = JournalState.INTENDED
+    issued: bool = False
+    create_unknown_at: datetime | None = None
+    delete_attempts: int = 0
+    delete_reason: DeleteReason | None = None
+    secrets_digest: str = field(default="", repr=False)

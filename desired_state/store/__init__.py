@@ -1,0 +1,4 @@
+"""SQLAlchemy: tables of desired state and of status, engine, unit of work, secrets at rest, migrations.
+
+Not here: use cases (`commands`), read models (`queries`), anything about panels.
+"""
