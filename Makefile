@@ -3,17 +3,31 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# One seed for the order of tests, for their randomness and for hypothesis; printed by every run.
 SEED   ?= 20261123
-RUN    := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly -p "no:cacheprovider" --randomly-seed=$(SEED)
+# Worker processes of pytest; browsers, servers and fleets of processes run alone, in `e2e`.
+JOBS   ?= 2
+PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
+# Where the pytest runs of one target add up what they counted.
+TOTALS := $(CURDIR)/$(VENV)/test-totals.json
+SUITES := $(wildcard tests/unit tests/faults tests/property tests/story tests/contract tests/integration)
+E2E    := $(wildcard tests/e2e/test_*.py)
+
+# A panel of your own for `make contract` and `make bench`: PANEL_URL=... with PANEL_TOKEN=..., or
+# with PANEL_USERNAME=... PANEL_PASSWORD=... (and PANEL_TOTP_SECRET=..., PANEL_LOGIN_SECRET=...).
+define pass-panel
+$(if $(PANEL_$(1)),$(eval export X3FLEET_TEST_PANEL_$(1) := $(PANEL_$(1))))
+endef
+$(foreach name,URL USERNAME PASSWORD TOKEN TOTP_SECRET LOGIN_SECRET,$(call pass-panel,$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit contract bench deep format lock clean
+.PHONY: help setup demo test check contract bench deep format lock clean suites e2e
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: requirements/dev.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: $(PYTHON) was not found (set PYTHON=...)"; exit 1; }
+$(VENV)/.ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Python 3.11 or newer is needed; '$(PYTHON)' is none (set PYTHON=...)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m cli "$$@"\n' > $(BIN)/x3fleet && chmod +x $(BIN)/x3fleet
@@ -24,3 +38,57 @@ setup: $(VENV)/.ready ## install the pinned requirements into .venv
 
 demo: setup ## three simulated panels, the main job, damage by hand, healing (ARGS="--once --output json")
 	$(BIN)/x3fleet demo $(ARGS)
+
+# The audit of hard-coded addresses is part of tests/architecture.
+check: setup ## format, rules, types, import contracts, Dockerfile, architecture, hard-code audit
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+	$(PYTEST) -q tests/architecture
+
+test: export X3FLEET_TEST_TOTALS := $(TOTALS)
+test: setup ## make check, then every test but the slow ones; prints how many, and the fault plans
+	@rm -f $(TOTALS)
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory suites
+	$(MAKE) --no-print-directory e2e
+
+suites: setup
+	$(PYTEST) -q -n $(JOBS) --dist worksteal $(SUITES)
+
+e2e: setup
+ifeq ($(E2E),)
+	@echo "tests/e2e: holds no test yet"
+else
+	$(PYTEST) -q tests/e2e
+endif
+
+contract: setup ## the contract suite; PANEL_URL=... with PANEL_TOKEN=... or PANEL_USERNAME=... PANEL_PASSWORD=... adds a real panel
+	$(PYTEST) -q -rs tests/contract
+ifneq ($(X3FLEET_TEST_PANEL_URL),)
+	$(PYTEST) -q -rs -m live $(filter-out tests/contract,$(SUITES)) tests/e2e
+endif
+
+bench: setup ## budgets and ratios, as one table (PANEL_URL=... adds a real panel)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+deep: export X3FLEET_TEST_DEEP := 1
+deep: setup ## hours: every test, the slow ones included, a million fault plans, long hypothesis profile
+	X3FLEET_TEST_TOTALS= $(PYTEST) -q -n $(JOBS) --dist worksteal tests
+
+format: setup ## format, and mend what ruff can mend by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# uv writes no address of an index into its output; `tests/architecture` looks for one.
+LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS)
+lock: setup ## compile requirements/*.txt anew from pyproject.toml (ARGS="--upgrade" for newer versions)
+	test -x $(VENV)/lock/bin/uv || { $(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache .demo build mutants
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
