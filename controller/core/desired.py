@@ -37,12 +37,12 @@ class KeyOnNode:
 
     `placed`: it is to live here. `leaving`: why it is not to any more (None: no placement says so).
     `held_by`: the node of the placement that it replaces, while a generation there is not finalised.
-    `seed`: of the current generation. `counter_base_bytes`: the counter here when the paid period began.
+    `counter_base_bytes`: the counter here when the paid period began. Seeds are read apart, and only when
+    something is to be written (`ReadSeeds`).
     """
 
     key: KeyId
     generation: Generation
-    seed: bytes = field(repr=False)
     subscription: Subscription
     placed: bool = True
     leaving: DeleteReason | None = None

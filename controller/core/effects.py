@@ -4,7 +4,7 @@ One effect is one crash point: at most one HTTP write, or one database transacti
 them and decides nothing; the fault explorer executes them in memory. Not here: doing them.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from controller.core.conditions import NodeStatus
 from controller.core.desired import BoundInbound, Desired
 from controller.core.observed import NotObserved, Observation
 from desired_state.model.generation import JournalRow
-from desired_state.model.ids import Email, Epoch, InboundId, KeyId, NodeName
+from desired_state.model.ids import Digest, Email, Epoch, Generation, InboundId, KeyId, NodeName
 from desired_state.model.node import NodeTarget
 
 T = TypeVar("T")
@@ -141,6 +141,7 @@ class Outcome:
     members: tuple[MemberResult, ...] = ()
     duration_s: float = 0.0
     sent_bytes: int = 0
+    ended_at: datetime | None = None
 
     @property
     def ends_writing(self) -> bool:
@@ -174,6 +175,23 @@ class ReadDesired(Effect[Desired]):
 
     node: NodeName
     seen_keys: tuple[KeyId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSeeds(Effect[Mapping[tuple[KeyId, Generation], bytes]]):
+    """Decrypt the seeds that this turn writes with; an in-sync node reads none."""
+
+    node: NodeName
+    wanted: tuple[tuple[KeyId, Generation], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartApprovals(Effect[None]):
+    """Record that approvals are used from now on; they stay valid for their day."""
+
+    node: NodeName
+    digests: tuple[Digest, ...]
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +248,15 @@ class Finalise(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class RecordRows(Effect[None]):
-    """Store rows as they now are: seen live, a create without an answer, a refused delete."""
+    """Store rows as they now are: seen live, a create without an answer, a refused delete.
+
+    `healed`: emails whose drift was written over in this slice, counted for `Drifted/Fighting`.
+    """
 
     node: NodeName
     rows: tuple[JournalRow, ...]
     epoch: Epoch
+    healed: tuple[Email, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

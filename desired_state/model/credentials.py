@@ -51,5 +51,15 @@ def derive_secrets(seed: bytes, password_bytes: int = DEFAULT_PASSWORD_BYTES) ->
     )
 
 
+def digest_secrets(uuid_: str, password: str, auth: str) -> str:
+    """Digest three credentials so that each can be compared without being stored: `u.p.a`."""
+    return ".".join(digest_secret(value) for value in (uuid_, password, auth))
+
+
+def digest_secret(value: str) -> str:
+    """Return 16 hex digits of SHA-256; empty for an empty value. The values are random: no salt."""
+    return hashlib.sha256(value.encode()).hexdigest()[:16] if value else ""
+
+
 def _expand(seed: bytes, purpose: str) -> bytes:
     return hmac.new(seed, f"x3fleet/{purpose}".encode(), hashlib.sha256).digest()

@@ -32,11 +32,14 @@ class JournalRow:
     """What we know of one email on one node.
 
     `key` None: a placeholder that keeps an inbound of a panel up to 3.0.2 from running empty.
-    `sub_id`, `secrets_digest`: what was written, to recognise the client (adopted ones too).
+    `sub_id`, `secrets_digest`: what was written, to recognise the client (adopted ones too); the digest
+    is `credentials.digest_secrets` of its three credentials.
     `password_bytes`: the size fixed for this generation here.
-    `create_unknown_at`: when a create of it ended without an answer; None once a look has shown it.
+    `create_unknown_at`: since when a create of it may still be on its way: set with the intent, None once
+    a look has shown it.
     `delete_attempts`: deletes that were answered and yet a look still showed it.
-    `issued`: a create was sent at least once since the last delete was proved.
+    `projection`: digest of what was last proved equal here; a difference under the same digest is drift,
+    under another one somebody changed what is wanted.
     """
 
     node: NodeName
@@ -47,8 +50,8 @@ class JournalRow:
     sub_id: str = field(repr=False)
     password_bytes: int = 32
     state: JournalState = JournalState.INTENDED
-    issued: bool = False
     create_unknown_at: datetime | None = None
     delete_attempts: int = 0
     delete_reason: DeleteReason | None = None
     secrets_digest: str = field(default="", repr=False)
+    projection: str = ""

@@ -180,3 +180,5 @@ class NodeTarget:
     credentials: Credentials
     tls: Tls
     mode: Mode
+    fingerprint: str = field(default="", repr=False)
+    """Keyed digest of the credentials, to tell changed ones from those that were refused."""

@@ -17,6 +17,8 @@ class EndedBy(StrEnum):
     QUOTA = "over-quota"
     PERSON = "disabled"
     """An operator froze it, or banned its person."""
+    LOST = "subscription-lost"
+    """Its subscription's row is missing: nobody's decision, so a guard counts these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,12 @@ class Subscription:
     devices: int | None = None
     suspended: bool = False
     used_bytes: int = 0
+    lost: bool = False
 
     def ended_by(self, now: datetime) -> EndedBy | None:
         """Tell what keeps its keys switched off; None while it is in force."""
+        if self.lost:
+            return EndedBy.LOST
         if self.suspended:
             return EndedBy.PERSON
         if self.valid_until is not None and now >= self.valid_until:
