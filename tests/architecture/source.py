@@ -28,7 +28,7 @@ def product_files() -> tuple[Path, ...]:
 
 
 @cache
-def test_files() -> tuple[Path, ...]:
+def files_of_tests() -> tuple[Path, ...]:
     """Python files below tests/."""
     return tuple(sorted(f for f in (ROOT / "tests").rglob("*.py") if _is_ours(f)))
 
@@ -93,7 +93,7 @@ def imported(node: ast.AST) -> tuple[str, ...]:
 def marks(name: str) -> dict[str, list[str]]:
     """Arguments of every `@pytest.mark.<name>(...)` below tests/, with the places they stand at."""
     found: dict[str, list[str]] = {}
-    for path in test_files():
+    for path in files_of_tests():
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and dotted(node.func) == f"pytest.mark.{name}":
                 for arg in node.args:
