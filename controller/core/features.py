@@ -29,6 +29,7 @@ class Features:
     """What one version can do.
 
     `bulk_create` ... `bulk_attach`: one call takes many members.
+    `deletes_by_email`: up to 3.0.2, whether a client is deleted by its email (2.8.0 on) or its credential.
     `keeps_last_client`: refuses to delete the last client of an inbound (up to 3.0.2).
     `readd_doubles`: creating again what was issued and not seen may store it twice (3.0.0 to 3.4.2).
     `one_protocol_attach`: a client must stay on inbounds of one protocol (3.1.0).
@@ -42,6 +43,7 @@ class Features:
     bulk_delete: bool = False
     bulk_enable: bool = False
     bulk_attach: bool = False
+    deletes_by_email: bool = True
     keeps_last_client: bool = False
     readd_doubles: bool = False
     one_protocol_attach: bool = False
@@ -64,6 +66,7 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
         return Features(
             family=Family.V30 if version >= (3, 0, 0) else Family.V2,
             bulk_create=True,
+            deletes_by_email=version >= (2, 8, 0),
             keeps_last_client=True,
             readd_doubles=version >= (3, 0, 0),
             poisonable=version < (3, 0, 2),

@@ -58,7 +58,10 @@ class ObservedClient:
 
     `enable`: the record and the traffic row together (from 3.1.0 the panel serves only both).
     `expiry_ms`: Unix milliseconds, 0 for never, negative for "after first use".
-    `total_bytes`: 0 for no limit. `raw`: the record as the panel returned it.
+    `total_bytes`: 0 for no limit. Both as the panel enforces them: from the traffic row where there is one.
+    `flow_known`: False where the list cannot tell (3.2.5+, attached to inbounds that carry a flow and to
+    others: the record shows the flow of the one written last); then `flow` is never drift.
+    `raw`: the record as the panel returned it.
     """
 
     email: str
@@ -68,6 +71,7 @@ class ObservedClient:
     password: str = field(default="", repr=False)
     auth: str = field(default="", repr=False)
     flow: str = ""
+    flow_known: bool = True
     enable: bool = True
     expiry_ms: int = 0
     total_bytes: int = 0

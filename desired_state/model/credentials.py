@@ -38,15 +38,14 @@ def derive_secrets(seed: bytes, password_bytes: int = DEFAULT_PASSWORD_BYTES) ->
 
     Returns:
         A version-4 UUID, a base64 password of that many bytes (standard alphabet, padded: what
-        shadowsocks-2022 reads; the adapter never puts it into a path), and a hex `auth`.
+        shadowsocks-2022 reads) without a slash, and a hex `auth`.
     """
     raw = bytearray(_expand(seed, "uuid")[:16])
     raw[6] = raw[6] & 0x0F | 0x40
     raw[8] = raw[8] & 0x3F | 0x80
-    password = base64.b64encode(_expand(seed, f"password-{password_bytes}")[:password_bytes])
     return ClientSecrets(
         uuid=str(uuid.UUID(bytes=bytes(raw))),
-        password=password.decode(),
+        password=_password(seed, password_bytes),
         auth=_expand(seed, "auth").hex()[:32],
     )
 
@@ -59,6 +58,21 @@ def digest_secrets(uuid_: str, password: str, auth: str) -> str:
 def digest_secret(value: str) -> str:
     """Return 16 hex digits of SHA-256; empty for an empty value. The values are random: no salt."""
     return hashlib.sha256(value.encode()).hexdigest()[:16] if value else ""
+
+
+def _password(seed: bytes, size: int) -> str:
+    """Derive again until no slash is in it; about every second one is free of them.
+
+    Panels up to 3.0.2 address a trojan client by its password in a path, and match the decoded path:
+    a slash there, escaped or not, makes the client unreachable for ever.
+    """
+    attempt = 0
+    while True:
+        purpose = f"password-{size}" if attempt == 0 else f"password-{size}-{attempt}"
+        password = base64.b64encode(_expand(seed, purpose)[:size]).decode()
+        if "/" not in password:
+            return password
+        attempt += 1
 
 
 def _expand(seed: bytes, purpose: str) -> bytes:
