@@ -15,7 +15,7 @@ FROM python:3.11-slim
 COPY --from=build /opt/x3fleet /opt/x3fleet
 ENV PATH=/opt/x3fleet/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN useradd --uid 10001 --create-home --home-dir /data x3fleet
-USER 10001:10001
+USER 10001
 WORKDIR /data
 VOLUME /data
 ENTRYPOINT ["x3fleet"]
