@@ -1,4 +1,4 @@
-"""Tables: `desired` (written by commands) and `status` (written by the controller).
+"""The rows: `desired` (what we want), `status` (what is), `types` (columns and bases).
 
-Not here: queries and rules. Names are unique over both groups, since SQLite has one namespace.
+Not here: rules, conversion to values of the model (`store.convert`), encryption (`store.secrets`).
 """

@@ -1,0 +1,218 @@
+"""Tables of status: what the controller decided, did and saw.
+
+Callers: the controller writes, `queries` and a few commands read. No row points at a table of
+desired state by a foreign key: the journal must outlive whatever a restored backup has forgotten.
+Not here: rules; names of nodes and keys are plain text.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from desired_state.store.tables.types import STATUS, Sealed, Serial, StatusRow
+
+
+class NodeStatusRow(StatusRow):
+    """What is known of a node after its last turn that changed anything.
+
+    JSON columns, in the field names of the controller's values:
+    `conditions`: [{type, reason, message, status, since}], `since` as ISO 8601.
+    `counts`: {desired, live, pending, deleting, foreign, quarantined, drift}.
+    `blocked_sets`: [{kind, digest, emails: [...]}], what a person may approve.
+
+    `bound_guid`, `match_digest`, `bound_at`: the binding; `bound_at` None before the first one.
+    `failures`, `next_look_at`: the back-off.
+    """
+
+    __tablename__ = "node_status"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    conditions: Mapped[list[Any]] = mapped_column(default=list)
+    version: Mapped[str] = mapped_column(default="")
+    family: Mapped[str] = mapped_column(default="")
+    guid: Mapped[str | None]
+    xray: Mapped[str] = mapped_column(default="")
+    observed_revision: Mapped[int] = mapped_column(default=0)
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    owned_seen: Mapped[int] = mapped_column(default=0)
+    placed_seen: Mapped[int] = mapped_column(default=0)
+    blocked_sets: Mapped[list[Any]] = mapped_column(default=list)
+    plan_digest: Mapped[str] = mapped_column(default="")
+    refused_fingerprint: Mapped[str] = mapped_column(default="")
+    bound_guid: Mapped[str | None]
+    match_digest: Mapped[str] = mapped_column(default="")
+    bound_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    next_look_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime]
+
+
+class InboundRow(StatusRow):
+    """A listener on a panel, as far as links need it. `bound`: our keys live on it.
+
+    `settings`, `stream`: the panel's JSON without its clients; sealed, since they hold server keys.
+    `facts_digest`: of both, to see a change without opening them.
+    """
+
+    __tablename__ = "inbound"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    inbound_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bound: Mapped[bool] = mapped_column(default=False)
+    protocol: Mapped[str]
+    port: Mapped[int]
+    tag: Mapped[str] = mapped_column(default="")
+    remark: Mapped[str] = mapped_column(default="")
+    enable: Mapped[bool] = mapped_column(default=True)
+    listen: Mapped[str] = mapped_column(default="")
+    network: Mapped[str] = mapped_column(default="")
+    security: Mapped[str] = mapped_column(default="")
+    flow: Mapped[str] = mapped_column(default="")
+    carries_flow: Mapped[bool] = mapped_column(default=False)
+    method: Mapped[str] = mapped_column(default="")
+    password_bytes: Mapped[int | None]
+    settings: Mapped[Sealed | None]
+    stream: Mapped[Sealed | None]
+    facts_digest: Mapped[str] = mapped_column(default="")
+
+
+class PlacementRow(StatusRow):
+    """The decision that a key lives on a node; `leaving`: it ends, until all is finalised."""
+
+    __tablename__ = "placement"
+    __table_args__ = (Index(None, "node"), {"schema": STATUS})
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    replaces: Mapped[str | None]
+    leaving: Mapped[str | None]
+    at: Mapped[datetime]
+
+
+class RemoteGenerationRow(StatusRow):
+    """The intent journal: one row a remote email; `key` None for a placeholder.
+
+    `gone_at`: since when it is a tombstone.
+    """
+
+    __tablename__ = "remote_generation"
+    __table_args__ = (Index(None, "key"), {"schema": STATUS})
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str | None]
+    generation: Mapped[int]
+    inbound_ids: Mapped[list[Any]]
+    sub_id: Mapped[str]
+    password_bytes: Mapped[int]
+    state: Mapped[str]
+    create_unknown_at: Mapped[datetime | None]
+    delete_attempts: Mapped[int] = mapped_column(default=0)
+    delete_reason: Mapped[str | None]
+    secrets_digest: Mapped[str] = mapped_column(default="")
+    projection: Mapped[str] = mapped_column(default="")
+    gone_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime]
+
+
+class KeyUsageRow(StatusRow):
+    """Bytes that one key used on one node in the paid period `period`.
+
+    Used = `booked_bytes` (generations that were finalised) + `counter_bytes` (the panel's counter
+    as last seen) - `base_bytes` (that counter when the period began).
+    """
+
+    __tablename__ = "key_usage"
+    __table_args__ = (Index(None, "node"), {"schema": STATUS})
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    period: Mapped[int] = mapped_column(default=1)
+    base_bytes: Mapped[int] = mapped_column(default=0)
+    counter_bytes: Mapped[int] = mapped_column(default=0)
+    booked_bytes: Mapped[int] = mapped_column(default=0)
+    changed_at: Mapped[datetime]
+
+
+class DeleteBudgetRow(StatusRow):
+    """Deletes that one turn took from the fleet's share; rows beyond the window count no more."""
+
+    __tablename__ = "delete_budget"
+    __table_args__ = (Index(None, "at"), {"schema": STATUS})
+
+    id: Mapped[Serial]
+    node: Mapped[str]
+    deletes: Mapped[int]
+    owned: Mapped[int]
+    at: Mapped[datetime]
+
+
+class RequestAnswerRow(StatusRow):
+    """A node's answer to a request; one that asks every node is answered by each."""
+
+    __tablename__ = "request_answer"
+
+    token: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(default="")
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    at: Mapped[datetime]
+
+
+class CycleRow(StatusRow):
+    """One turn in which something happened. `counts`: created, deleted, updated, verified ..."""
+
+    __tablename__ = "cycle"
+    __table_args__ = (Index(None, "node", "started_at"), {"schema": STATUS})
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str]
+    result: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+    observed_revision: Mapped[int]
+    plan_digest: Mapped[str] = mapped_column(default="")
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class EventRow(StatusRow):
+    """One line of a node's history; "" where a field does not apply."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index(None, "node", "at"),
+        Index(None, "key"),
+        {"schema": STATUS},
+    )
+
+    id: Mapped[Serial]
+    at: Mapped[datetime]
+    node: Mapped[str]
+    name: Mapped[str]
+    key: Mapped[str] = mapped_column(default="")
+    email: Mapped[str] = mapped_column(default="")
+    detail: Mapped[str] = mapped_column(default="")
+    cycle_id: Mapped[str] = mapped_column(default="")
+
+
+class HealRow(StatusRow):
+    """When an email was healed in the last hour. `times`: ISO 8601, ascending."""
+
+    __tablename__ = "heal"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(primary_key=True)
+    times: Mapped[list[Any]]
+
+
+class ApprovalStartedRow(StatusRow):
+    """When the controller began to act on an approval (`plan_approval.id`)."""
+
+    __tablename__ = "approval_started"
+
+    approval_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    node: Mapped[str]
+    at: Mapped[datetime]
