@@ -1,7 +1,7 @@
 """Time as a role, so that tests choose it: wall clock, elapsed seconds, waiting.
 
-Callers: `channel`, `login`, `controller.panels.detect`. Not here: time-outs of requests, which httpx
-and asyncio keep.
+Callers: `channel`, `login`, `controller.panels.detect`. Not here: time-outs of requests, which
+httpx and asyncio keep.
 """
 
 import asyncio

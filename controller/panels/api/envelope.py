@@ -1,9 +1,10 @@
-"""The panel's one answer shape: `{"success": bool, "msg": str, "obj": any}`, decoded from bytes once.
+"""The panel's one answer shape, `{"success": bool, "msg": str, "obj": any}`, decoded once.
 
-Callers: dialects and detection, for reads. Not here: what an answer's status means (`outcomes`), and
-the shapes inside `obj` (`controller.panels.wire`).
+Callers: dialects and detection, for reads. Not here: what an answer's status means (`outcomes`),
+and the shapes inside `obj` (`controller.panels.wire`).
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -23,8 +24,9 @@ _SHOWN_CHARACTERS = 200
 class Answer:
     """One HTTP answer, read whole.
 
-    `path`: what was asked, below the base path. `body`: decompressed. `received_bytes`: as they came over
-    the wire. `date`: the panel's `Date` header. `location`, `retry_after`: those headers, else empty.
+    `path`: what was asked, below the base path. `body`: decompressed. `received_bytes`: as they
+    came over the wire. `date`: the panel's `Date` header. `location`, `retry_after`: those headers,
+    else empty.
     """
 
     node: NodeName
@@ -46,7 +48,7 @@ class Answer:
 
 
 class Envelope(BaseModel, Generic[T]):
-    """What every JSON answer of a panel is. `obj` is None where the panel has nothing to say (yet)."""
+    """What every JSON answer of a panel is. `obj` is None where it has nothing to say (yet)."""
 
     success: bool
     msg: str = ""
@@ -65,10 +67,10 @@ def parse_envelope(answer: Answer, kind: type[T]) -> Envelope[T]:
 
     Raises:
         PanelBusy: the body is no JSON, or the panel said that reading failed.
-        PanelContractBroken: JSON of another shape; the message names the place in it, not the value.
+        PanelContractBroken: JSON of another shape; the message names the place, not the value.
     """
     try:
-        envelope = cast("Envelope[T]", _adapter(kind).validate_json(answer.body))
+        envelope = cast("Envelope[T]", _adapter(cast("Hashable", kind)).validate_json(answer.body))
     except ValidationError as error:
         raise _misshapen(answer, error) from None
     if not envelope.success:
@@ -79,8 +81,8 @@ def parse_envelope(answer: Answer, kind: type[T]) -> Envelope[T]:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - type forms such as list[X] have no type
-    return TypeAdapter(Envelope[kind])
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(Envelope[kind])  # type: ignore[valid-type] # a type, given at run time
 
 
 def _misshapen(answer: Answer, error: ValidationError) -> PanelBusy | PanelContractBroken:

@@ -14,8 +14,8 @@ PanelError                      node, operation, reason (of a condition)
     ├── PanelUnsupported        a version, or a way to log in, that cannot work
     └── PanelContractBroken     an answer of another shape than the version promises
 
-Callers: everything in `controller.panels`; the worker turns one into `NotObserved`. Messages are whole
-sentences without secrets, paths below the panel only. Not here: httpx; its errors end in `channel`.
+Callers: everything in `controller.panels`; the worker turns one into `NotObserved`. Messages are
+whole sentences without secrets. Not here: httpx, whose errors end in `channel`.
 """
 
 from datetime import datetime, timedelta

@@ -1,7 +1,7 @@
 """What an answer means: the outcome table, as pure functions.
 
-Reads: usable, or why not. Writes: applied, rejected, unknown or not sent. Rule above all: an answer that
-is not JSON of the panel's own shape says nothing about whether the panel did it.
+Reads: usable, or why not. Writes: applied, rejected, unknown or not sent. Rule above all: an answer
+that is not JSON of the panel's own shape says nothing about whether the panel did it.
 Callers: `session`. Not here: sending, repeating, logging in.
 """
 
@@ -18,9 +18,9 @@ from controller.panels.api.envelope import Answer, shorten
 class WriteAnswer:
     """What is known of one write when its call ends.
 
-    `cause`: one short sentence without secrets; empty for a plain success. `body`: the answer's bytes
-    where it was JSON of the panel's shape, for the members of a bulk write; else None. `status`: None
-    when there was no answer. `duration_s`: of the exchange, without waiting for another write.
+    `cause`: one short sentence without secrets; empty for a plain success. `body`: the answer's
+    bytes where it was JSON of the panel's shape, for the members of a bulk write; else None.
+    `status`: None when there was no answer. `duration_s`: without waiting for another write.
     """
 
     verdict: Verdict
@@ -82,25 +82,32 @@ def judge_write(answer: Answer) -> tuple[Verdict, str]:
     | 307, 401, empty 404, empty 403 | not sent |
     | anything else: 5xx, empty, HTML, no JSON, other JSON | unknown |
 
-    "Not sent" for a missing session or CSRF token: in every version those are checked before any handler
-    runs, so the panel provably did nothing. A 413 comes from a proxy before the panel, or from the panel
-    before it reads the body; "rejected" lets the chunk be halved, and a look follows either way.
+    "Not sent" for a missing session or CSRF token: in every version those are checked before any
+    handler runs, so the panel provably did nothing. A 413 comes from a proxy before the panel;
+    "rejected" lets the chunk be halved, and a look follows either way.
     """
-    status = answer.status
-    if is_unauthenticated(answer):
-        return Verdict.NOT_SENT, f"the panel wants a login or has no such path ({describe(answer)})"
-    if status == 403 and not answer.body:
-        return Verdict.NOT_SENT, f"the panel wants a new CSRF token ({describe(answer)})"
-    if status == 413:
-        return Verdict.REJECTED, "the body is larger than the panel, or a proxy, takes (413)"
+    turned_away = _turned_away(answer)
+    if turned_away is not None:
+        return turned_away
     message = _message(answer)
-    if message is None or not (status == 200 or 400 <= status < 500):
-        return Verdict.UNKNOWN, f"the answer says nothing: {describe(answer)}"
-    if not message.success:
-        return Verdict.REJECTED, shorten(message.msg)
-    if status == 200:
+    if message is not None and message.success and answer.status == 200:
         return Verdict.APPLIED, ""
+    may_refuse = answer.status == 200 or 400 <= answer.status < 500
+    if message is not None and not message.success and may_refuse:
+        return Verdict.REJECTED, shorten(message.msg)
     return Verdict.UNKNOWN, f"the answer says nothing: {describe(answer)}"
+
+
+def _turned_away(answer: Answer) -> tuple[Verdict, str] | None:
+    """What never reached a handler of the panel."""
+    seen = describe(answer)
+    if is_unauthenticated(answer):
+        return Verdict.NOT_SENT, f"the panel wants a login or has no such path ({seen})"
+    if answer.status == 403 and not answer.body:
+        return Verdict.NOT_SENT, f"the panel wants a new CSRF token ({seen})"
+    if answer.status == 413:
+        return Verdict.REJECTED, "the body is larger than the panel, or a proxy, takes (413)"
+    return None
 
 
 def is_unauthenticated(answer: Answer) -> bool:

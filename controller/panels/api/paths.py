@@ -9,8 +9,8 @@ from urllib.parse import quote
 def segment(text: str) -> str:
     """Encode one path segment, such as an email: everything but letters, digits and `-._~+@`.
 
-    `+` and `@` stay: panels read them literally. A `/` is encoded, and yet no panel finds it, since they
-    match the decoded path: emails of ours never hold one.
+    `+` and `@` stay: panels read them literally. A `/` is encoded, and yet no panel finds it, since
+    they match the decoded path: emails of ours never hold one.
     """
     return quote(text, safe="+@")
 

@@ -1,0 +1,337 @@
+"""One HTTP channel to one panel: a request out, an answer or a named failure back.
+
+Owns the node's httpx client, its cookies, its CSRF and bearer tokens and the panel's `Date`.
+Callers: `session`, `login`, `controller.panels.detect`. No exception of httpx leaves this module.
+Not here: what an answer means (`outcomes`), when to log in (`session`).
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Protocol
+
+import httpx
+import stamina
+
+from controller.panels.api.clock import Clock
+from controller.panels.api.envelope import Answer
+from controller.panels.api.errors import (
+    PanelBusy,
+    PanelError,
+    PanelTimeout,
+    PanelTlsMismatch,
+    PanelUnreachable,
+)
+from controller.panels.api.paths import join
+from controller.panels.api.tls import chain_of, make_context, tls_mismatch
+from desired_state.model.ids import NodeName
+from desired_state.model.node import NodeTarget
+
+# They log addresses (a base path is half a secret) and, at debug, headers.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+_ATTEMPTS = 3
+_ATTEMPTS_WITHIN_S = 10.0
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Kind(StrEnum):
+    """What an exchange is for."""
+
+    PROBE = "probe"
+    LOGIN = "login"
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds.
+
+    A write ends within `write_s` altogether: 3.0.2 and later cut an answer after 30 s, and a
+    replica that takes a node over waits as long. Reads of large lists may take `read_total_s`.
+    """
+
+    connect_s: float = 5.0
+    read_s: float = 20.0
+    write_s: float = 30.0
+    pool_s: float = 5.0
+    read_total_s: float = 60.0
+
+    def timeout(self, kind: Kind) -> httpx.Timeout:
+        """The limits of the single steps of an exchange."""
+        step = self.write_s if kind is Kind.WRITE else self.read_s
+        return httpx.Timeout(step, connect=self.connect_s, pool=self.pool_s)
+
+    def total_s(self, kind: Kind) -> float:
+        """The limit of the whole exchange: an answer that drips in never exceeds a step's."""
+        return self.write_s if kind is Kind.WRITE else self.read_total_s
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `path`: below the base path. `anonymous`: without cookie or any token."""
+
+    kind: Kind
+    method: str
+    path: str
+    content: bytes | None = field(default=None, repr=False)
+    content_type: str = ""
+    gzip: bool = False
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exchange without an answer. `sent`: whether the panel may have seen the request."""
+
+    error: PanelError
+    sent: bool
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what came of it, for metrics. `failure`: the error's code, else empty."""
+
+    node: NodeName
+    kind: Kind
+    status: int | None
+    failure: str
+    duration_s: float
+    sent_bytes: int
+    received_bytes: int
+
+
+class Observer(Protocol):
+    """Told of every exchange with a panel."""
+
+    def exchanged(self, exchange: Exchange) -> None:
+        """Take note."""
+
+
+class Channel:
+    """Requests to one panel, one answer each.
+
+    Args:
+        target: already checked.
+        clock: for durations and the panel's time.
+        observer: told of every exchange.
+        patience: time limits.
+        transport: instead of the network, in tests.
+    """
+
+    def __init__(
+        self,
+        target: NodeTarget,
+        *,
+        clock: Clock,
+        observer: Observer | None = None,
+        patience: Patience | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.node = target.node
+        self.csrf: str | None = None
+        self.bearer: str | None = None
+        self.unreached = 0
+        """How often no connection came about: the panel may have been restarted, or replaced."""
+        self._base = target.url
+        self._clock = clock
+        self._observer = observer
+        self._patience = patience or Patience()
+        self._date: datetime | None = None
+        self._date_at_s = 0.0
+        self._skew: timedelta | None = None
+        self._client = httpx.AsyncClient(
+            verify=make_context(target.node, target.tls),
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
+            http2=False,
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+            headers={"User-Agent": "x3fleet"},
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the declared address has no TLS."""
+        return self._base.startswith("http:")
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """The panel's `Date` minus our clock at the last answer that carried one."""
+        return self._skew
+
+    def panel_now(self) -> datetime:
+        """The panel's time, at most a second early, as a `Date` is cut; ours without one."""
+        if self._date is None:
+            return self._clock.now()
+        return self._date + timedelta(seconds=self._clock.monotonic() - self._date_at_s)
+
+    def reset(self) -> None:
+        """Forget cookies and tokens."""
+        self._client.cookies.clear()
+        self.csrf = self.bearer = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Send what may be repeated, up to 3 times in 10 s while the transport fails.
+
+        A login is repeated only while it certainly did not arrive: a lost answer may be a refusal,
+        and refusals are counted.
+
+        Raises:
+            PanelError: the last failure.
+        """
+        last: Answer | Failure | None = None
+
+        def may_repeat(error: Exception) -> bool:
+            lost = isinstance(last, Failure) and last.sent and ask.kind is Kind.LOGIN
+            return isinstance(error, (PanelUnreachable, PanelTimeout)) and not lost
+
+        async for attempt in stamina.retry_context(
+            on=may_repeat, attempts=_ATTEMPTS, timeout=_ATTEMPTS_WITHIN_S
+        ):
+            with attempt:
+                last = await self.send(ask)
+                if isinstance(last, Failure):
+                    raise last.error
+                return last
+        raise AssertionError  # pragma: no cover - stamina returns or raises
+
+    async def send(self, ask: Ask) -> Answer | Failure:
+        """Send once. Never raises but for cancellation."""
+        started_s = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._patience.total_s(ask.kind)):
+                response = await self._client.send(self._request(ask))
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            httpx.StreamError,
+            httpx.CookieConflict,
+            OSError,
+        ) as error:
+            duration_s = self._clock.monotonic() - started_s
+            return self._failed(ask, error, duration_s)
+        return self._answered(ask, response, self._clock.monotonic() - started_s)
+
+    def _request(self, ask: Ask) -> httpx.Request:
+        request = self._client.build_request(
+            ask.method,
+            join(self._base, ask.path),
+            content=ask.content,
+            headers=self._headers(ask),
+            timeout=self._patience.timeout(ask.kind),
+        )
+        if ask.anonymous:
+            request.headers.pop("Cookie", None)
+        return request
+
+    def _headers(self, ask: Ask) -> Mapping[str, str]:
+        headers = {
+            "Accept": "application/json",
+            # QUIRK(empty-200-for-unknown-path, 3x-ui 2.6.0 to 2.8.3): with compression allowed,
+            # what does not exist answers 200 without a body, and a panic does so on more versions.
+            "Accept-Encoding": "gzip" if ask.gzip else "identity",
+            # The panel keeps one language for all requests in flight: everyone asks for the same.
+            "Accept-Language": "en-US",
+            "X-Requested-With": "XMLHttpRequest",
+        }
+        if ask.content_type:
+            headers["Content-Type"] = ask.content_type
+        if ask.anonymous:
+            return headers
+        if self.bearer is not None:
+            headers["Authorization"] = f"Bearer {self.bearer}"
+        if self.csrf is not None and ask.method not in _SAFE_METHODS:
+            headers["X-CSRF-Token"] = self.csrf
+        return headers
+
+    def _answered(self, ask: Ask, response: httpx.Response, duration_s: float) -> Answer:
+        date = _parse_date(response.headers.get("Date", ""))
+        if date is not None:
+            self._date, self._date_at_s = date, self._clock.monotonic()
+            self._skew = date - self._clock.now().replace(microsecond=0)
+        answer = Answer(
+            node=self.node,
+            method=ask.method,
+            path=ask.path,
+            status=response.status_code,
+            body=response.content,
+            content_type=response.headers.get("Content-Type", "").lower(),
+            location=response.headers.get("Location", ""),
+            retry_after=response.headers.get("Retry-After", ""),
+            date=date,
+            duration_s=duration_s,
+            received_bytes=response.num_bytes_downloaded,
+        )
+        self._tell(ask, answer.status, "", duration_s, answer.received_bytes)
+        return answer
+
+    def _failed(self, ask: Ask, error: Exception, duration_s: float) -> Failure:
+        sent = not isinstance(error, _NEVER_SENT)
+        if not sent:
+            self.unreached += 1
+        named = _name_failure(self.node, f"{ask.kind} {ask.path}".strip(), error)
+        named.__cause__ = error
+        self._tell(ask, None, named.code, duration_s, 0)
+        return Failure(named, sent, duration_s)
+
+    def _tell(
+        self, ask: Ask, status: int | None, failure: str, duration_s: float, received: int
+    ) -> None:
+        if self._observer is not None:
+            sent = len(ask.content or b"")
+            self._observer.exchanged(
+                Exchange(self.node, ask.kind, status, failure, duration_s, sent, received)
+            )
+
+
+def _name_failure(node: NodeName, operation: str, error: Exception) -> PanelError:
+    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
+        step = "connecting" if isinstance(error, httpx.ConnectTimeout) else "answering"
+        return PanelTimeout(node, operation, f"the panel took too long in {step}")
+    mismatch = tls_mismatch(error)
+    if mismatch is not None:
+        hint = "correct panel.tls or panel.url, or the panel's certificate"
+        return PanelTlsMismatch(node, operation, mismatch, hint=hint)
+    if isinstance(error, httpx.DecodingError):
+        return PanelBusy(node, operation, "the answer's compression is broken")
+    return PanelUnreachable(node, operation, _why_unreached(error))
+
+
+def _why_unreached(error: Exception) -> str:
+    for link in chain_of(error):
+        if isinstance(link, socket.gaierror):
+            return "the host's name cannot be resolved"
+        if isinstance(link, ConnectionRefusedError):
+            return "the host refuses connections on this port"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection to the host came about"
+    return f"the connection broke before the answer was whole ({type(error).__name__})"
+
+
+def _parse_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
