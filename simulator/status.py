@@ -1,0 +1,104 @@
+"""Status of the panel's host, its database as a file, and its list of sub-panels.
+
+Callers: `app` collects `ROUTES`. Not here: control of Xray, which is not simulated.
+"""
+
+import struct
+from datetime import UTC, datetime
+
+from simulator.wire import Call, Reply, Route, obj
+
+_PAGE_SIZE = 4096
+# A real panel fills its first status some seconds after its start.
+_FIRST_STATUS_MS = 2000
+
+
+def _status(call: Call) -> Reply:
+    panel, version = call.panel, call.version
+    now = panel.clock.now_ms()
+    if panel.status_asked_ms is None:
+        panel.status_asked_ms = now
+    if now - panel.status_asked_ms < _FIRST_STATUS_MS:
+        # QUIRK(first-status-null, 3x-ui all): success with no object means "not yet".
+        return obj(None)
+    uptime_s = (now - panel.started_ms) // 1000
+    running = panel.xray_state == "running"
+    error = "" if running else "fork/exec bin/xray-linux-amd64: no such file or directory"
+    status: dict[str, object] = {
+        "cpu": 1.0,
+        "cpuCores": 2,
+        "logicalPro": 2,
+        "cpuSpeedMhz": 2300,
+        "mem": {"current": 500_000_000, "total": 2_000_000_000},
+        "swap": {"current": 0, "total": 0},
+        "disk": {"current": 2_000_000_000, "total": 20_000_000_000},
+        "xray": {
+            "state": panel.xray_state,
+            "errorMsg": error if panel.xray_state == "error" else "",
+            "version": "26.3.27" if running else "Unknown",
+        },
+    }
+    if version >= (3, 1, 0):
+        status["panelVersion"] = str(version)
+    if version >= (3, 3, 0):
+        status["panelGuid"] = panel.state.guid
+    status |= {"uptime": 86_400 + uptime_s, "loads": [0.1, 0.2, 0.3], "tcpCount": 20, "udpCount": 2}
+    status |= _network(packets=version >= (3, 4, 0))
+    status["appStats"] = {"threads": 15, "mem": 50_000_000, "uptime": uptime_s}
+    return obj(status)
+
+
+def _network(*, packets: bool) -> dict[str, object]:
+    speed, total = {"up": 1000, "down": 1000}, {"sent": 1_000_000, "recv": 1_000_000}
+    result: dict[str, object] = {}
+    if packets:
+        speed |= {"pktUp": 10, "pktDown": 10}
+        total |= {"pktSent": 1000, "pktRecv": 1000}
+        result["diskIO"] = {"read": 0, "write": 0}
+        result["diskTraffic"] = {"read": 0, "write": 0}
+    return {
+        **result,
+        "netIO": speed,
+        "netTraffic": total,
+        "publicIP": {"ipv4": "N/A", "ipv6": "N/A"},
+    }
+
+
+def _database(call: Call) -> Reply:
+    """An empty SQLite file of one page: right magic, nothing inside."""
+    header = struct.pack(
+        ">16sHBBBBBBIIIIIIIIIIII20xII",
+        b"SQLite format 3\0",
+        _PAGE_SIZE,
+        *(1, 1, 0, 64, 32, 32),
+        *(1, 1, 0, 0, 1, 4, 0, 0, 1, 0, 0, 0),
+        *(1, 3_045_000),
+    )
+    leaf = struct.pack(">BHHHB", 0x0D, 0, 0, _PAGE_SIZE, 0)
+    body = (header + leaf).ljust(_PAGE_SIZE, b"\0")
+    disposition = f"attachment; filename={_file_name(call)}"
+    return Reply(200, body, "application/octet-stream", [("content-disposition", disposition)])
+
+
+def _file_name(call: Call) -> str:
+    if call.version < (3, 4, 0):
+        return "x-ui.db"
+    host = call.headers.get("host", "127.0.0.1").rsplit(":", 1)[0]
+    if call.version < (3, 4, 2):
+        return f"{host}.db"
+    moment = datetime.fromtimestamp(call.panel.clock.now_ms() / 1000, UTC)
+    return f"{host}_{moment:%Y-%m-%d_%H%M%S}.db"
+
+
+def _nodes(call: Call) -> Reply:
+    del call
+    return obj([])
+
+
+ROUTES = (
+    Route("POST", "/server/status", _status, until=(2, 6, 8), group="page"),
+    Route("GET", "/panel/api/server/status", _status, since=(2, 7, 0)),
+    Route("GET", "/server/getDb", _database, until=(2, 6, 8), group="page"),
+    Route("GET", "/panel/api/server/getDb", _database, since=(2, 7, 0)),
+    Route("GET", "/panel/api/nodes/list", _nodes, since=(3, 0, 0)),
+)
