@@ -31,7 +31,9 @@ ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
 DURATION_PATTERN = r"^(0|[1-9][0-9]{0,5})(s|m|h|d)$"
 SIZE_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,6})? ?[KMGT]?i?B$"
 CIPHERTEXT_PATTERN = r"^gAAAA[A-Za-z0-9_-]+={0,2}$"
+PIN_PATTERN = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_S = 3650 * 86_400
 LARGEST_SIZE = 2**62
 """Room in a signed 64-bit counter for a quota on top of what was used."""
 
@@ -55,13 +57,15 @@ def wrong(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("manifest", "{message}", {"message": message, "hint": hint})
 
 
-def _duration(minimum_s: int) -> Callable[[object], int]:
+def _duration(minimum_s: int, *, or_zero: bool = False) -> Callable[[object], int]:
     def parse(value: object) -> int:
         if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
             raise wrong("is no duration", "write a whole number with s, m, h or d: 90s, 10m, 7d")
         seconds = int(value[:-1]) * _SECONDS[value[-1]]
-        if 0 < seconds < minimum_s or (seconds == 0 and minimum_s == 1):
-            raise wrong(f"must be at least {minimum_s}s")
+        if seconds < minimum_s and not (or_zero and seconds == 0):
+            raise wrong(f"must be at least {minimum_s}s" + (", or 0s for never" if or_zero else ""))
+        if seconds > LONGEST_S:
+            raise wrong("must be at most 3650d")
         return seconds
 
     return parse
@@ -119,7 +123,7 @@ Duration = Annotated[int, BeforeValidator(_duration(0)), _DURATION_SCHEMA]
 Wait = Annotated[int, BeforeValidator(_duration(1)), _DURATION_SCHEMA]
 """Whole seconds, at least one."""
 SettlingTime = Annotated[int, BeforeValidator(_duration(60)), _DURATION_SCHEMA]
-FailoverTime = Annotated[int, BeforeValidator(_duration(15)), _DURATION_SCHEMA]
+FailoverTime = Annotated[int, BeforeValidator(_duration(15, or_zero=True)), _DURATION_SCHEMA]
 Size = Annotated[
     int,
     BeforeValidator(_size),
@@ -135,7 +139,7 @@ class Secret(Part):
     env: Annotated[str, StringConstraints(pattern=ENV_PATTERN)] | None = None
     """Name of an environment variable of the controller."""
     file: FilePath | None = None
-    """Path of a file; relative to the folder of this manifest. One line break at its end is dropped."""
+    """Path of a file; relative to this manifest's folder. A line break at its end is dropped."""
     ciphertext: Annotated[str, StringConstraints(pattern=CIPHERTEXT_PATTERN)] | None = None
     """The secret, encrypted with this installation's key."""
 
@@ -145,7 +149,7 @@ class Secret(Part):
         if not isinstance(value, dict):
             raise wrong(
                 "is a secret in plain text",
-                "write a reference: {env: NAME} or {file: PATH}; and change this secret, it was seen",
+                "write {env: NAME} or {file: PATH}, and change this secret: it was seen",
             )
         return value
 

@@ -1,7 +1,7 @@
 """The three kinds of documents, as pydantic models: Node, Tariff and Policy.
 
-Used by the loader (validates), `schema` (JSON Schema) and `resolve`. What stands below a field is its
-description in the reference. Not here: rules across documents (`references`), files and places.
+Used by the loader (validates), `schema` (JSON Schema) and `resolve`. What stands below a field is
+its description in the reference. Not here: rules across documents (`references`), files, places.
 """
 
 from typing import Annotated, Literal, Self
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from desired_state.manifests.fields import (
+    PIN_PATTERN,
     Count,
     Duration,
     FailoverTime,
@@ -92,10 +93,8 @@ class Certificate(Part):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     ca_file: FilePath | None = None
-    """Certificates in PEM to trust instead of the system's; relative to the folder of this manifest."""
-    pin_sha256: (
-        Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")] | None
-    ) = None
+    """PEM file to trust instead of the system's authorities; relative to this manifest's folder."""
+    pin_sha256: Annotated[str, StringConstraints(pattern=PIN_PATTERN)] | None = None
     """SHA-256 of the panel's certificate in hex; colons may stand between its bytes."""
 
     @model_validator(mode="after")
@@ -142,14 +141,21 @@ class InboundMatch(Part):
     remark: Text | None = None
     protocol: Protocol | None = None
     flow: Flow | None = None
-    """Written to clients of these inbounds. Default: `xtls-rprx-vision` where VLESS can carry it."""
+    """Written to their clients. Default: `xtls-rprx-vision` where VLESS can carry it."""
 
 
 class Inbounds(Part):
     """Which inbounds carry this node's keys."""
 
     match: list[InboundMatch] = Field(default_factory=list)
-    """An inbound that fits any of these is used. Default: every enabled one that can carry clients."""
+    """An inbound that fits any of these. Default: every enabled one that can carry clients."""
+
+    @model_validator(mode="after")
+    def _no_two_flows(self) -> Self:
+        chosen = [(m.port, m.tag, m.remark, m.protocol) for m in self.match]
+        if len(set(chosen)) < len(chosen):
+            raise wrong("has two entries that choose the same inbounds", "keep one of them")
+        return self
 
 
 class Capacity(Part):
@@ -172,13 +178,13 @@ class NodeSpecDocument(Part):
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 100
     """New keys go to the nodes of the highest number first."""
     mode: Annotated[Mode, Field(strict=False)] = Mode.ENFORCE
-    """`enforce`, `upsert-only` (never delete), `observe` (write nothing), `paused` (do not visit)."""
+    """`enforce`, `upsert-only` (no deletes), `observe` (no writes), `paused` (no visits)."""
     schedulable: bool = True
     """Whether new keys may be placed here."""
     drain: bool = False
     """Whether keys are to leave this node."""
     deletion_policy: Annotated[DeletionPolicy, Field(strict=False)] = DeletionPolicy.ORPHAN
-    """What happens when this document vanishes: `Orphan` keeps its keys, `Drain` moves them away."""
+    """When this document vanishes: `Orphan` keeps the node's keys, `Drain` moves them away."""
 
 
 class Title(Part):
@@ -293,8 +299,8 @@ def _template(value: str) -> str:
 class PolicySpecDocument(Part):
     """Limits of guards and choices between two right ways.
 
-    What a policy with a selector leaves out is as in the policy without one; what that leaves out is
-    the built-in default.
+    What a policy with a selector leaves out is as in the policy without one; what that leaves out
+    is the built-in default.
     """
 
     selector: Labels = Field(default_factory=dict)
@@ -308,7 +314,7 @@ class PolicySpecDocument(Part):
     unknown_create_wait: SettlingTime | None = None
     """How long after an unanswered create its generation is not finalised; 60s at least."""
     failover_after: FailoverTime | None = None
-    """How long a node is unreachable before its keys are placed elsewhere; 15s at least, 0s: never."""
+    """How long a node is unreachable before its keys are placed elsewhere; 15s, or 0s: never."""
     move_order: Annotated[MoveOrder, Field(strict=False)] | None = None
     """`delete-first` leaves a gap, `create-first` an overlap."""
     require_xray: bool | None = None

@@ -43,7 +43,7 @@ def parse_panel_url(text: str) -> PanelUrl:
     """Check a URL and bring it into its one form.
 
     Raises:
-        WrongUrl: not http or https, no host, user information, a query, a port or path out of range.
+        WrongUrl: not http or https, no host, user information, a query, a wrong port or path.
     """
     # urlsplit drops tabs and line breaks silently, and cuts at what it takes for a query.
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:

@@ -1,12 +1,13 @@
 """YAML text to data that remembers where it stood: `Item` trees with line and column.
 
-Called by the loader. Built from libyaml's events in one pass, because its node composer recurses in C
-and overflows the stack on deep nesting. Plain scalars are read as YAML 1.2 reads them: `no` and
+Called by the loader. Built from libyaml's events in one pass, because its node composer recurses in
+C and overflows the stack on deep nesting. Plain scalars are read as YAML 1.2 reads them: `no` and
 `010` are text. Not here: what a document may say (`kinds`).
 """
 
 import re
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import yaml
 
@@ -20,6 +21,15 @@ MAX_ITEMS = 200_000
 MAX_BYTES = 4 * 1024 * 1024
 
 Path = tuple[str | int, ...]
+
+
+class _Mark(Protocol):
+    """What libyaml says of a place: counted from 0."""
+
+    line: int
+    column: int
+
+
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})", re.ASCII)
@@ -40,7 +50,7 @@ class Spot:
 class Item:
     """A value, its spot, and for a mapping or a list its parts.
 
-    `data` is plain Python without nulls: these are in `children` only. `keys` says where a mapping's
+    `data` is plain Python; nulls of a mapping are in `children` only. `keys` says where a mapping's
     names stand. `size` counts all values below, `height` the levels.
     """
 
@@ -51,20 +61,25 @@ class Item:
     size: int = 1
     height: int = 1
 
-    def find(self, path: Path) -> "Item":
-        """Follow a path as far as it goes; names that are not there are passed over."""
-        item = self
+    def get(self, path: Path) -> "Item | None":
+        """Follow a path to its end."""
+        item: Item | None = self
         for name in path:
-            item = item.children.get(name, item)
+            item = item.children.get(name) if item else None
         return item
 
     def spot_of(self, path: Path, *, of_name: bool = False) -> Spot:
         """Say where the value of a path stands, or its name; the nearest parent if it is absent."""
-        if of_name and path:
-            named = self.find(path[:-1]).keys.get(path[-1])
-            if named is not None:
-                return named
-        return self.find(path).spot
+        spot = self.spot
+        item = self
+        for depth, name in enumerate(path, start=1):
+            if name not in item.children:
+                return spot
+            if of_name and depth == len(path) and name in item.keys:
+                return item.keys[name]
+            item = item.children[name]
+            spot = item.spot
+        return spot
 
 
 class YamlFault(Exception):
@@ -91,15 +106,14 @@ def parse_yaml(file: str, content: bytes) -> tuple[tuple[Item, ...], tuple[Fault
         while (item := reader.next_document()) is not None:
             if item.data is not None:
                 documents.append(item)
-            faults += [_fault(file, error) for error in reader.take_doubled()]
+            faults += [_fault(file, error, FaultKind.SCHEMA) for error in reader.take_doubled()]
     except YamlFault as error:
-        faults.append(_fault(file, error))
+        faults.append(_fault(file, error, FaultKind.SYNTAX))
     return tuple(documents), tuple(faults)
 
 
-def _fault(file: str, error: YamlFault) -> Fault:
-    spot = error.spot
-    return Fault(file, spot.line, spot.column, "", error.message, error.hint, FaultKind.SYNTAX)
+def _fault(file: str, error: YamlFault, kind: FaultKind) -> Fault:
+    return Fault(file, error.spot.line, error.spot.column, "", error.message, error.hint, kind)
 
 
 def _decode(content: bytes) -> str:
@@ -117,6 +131,10 @@ def _decode(content: bytes) -> str:
         spot = _spot_at(text[: refused.start()])
         raise YamlFault(spot, f"holds the control character U+{code:04X}", "take it out")
     return text
+
+
+def _spot(mark: _Mark | None) -> Spot:
+    return Spot(mark.line + 1, mark.column + 1) if mark else Spot(1, 1)
 
 
 def _spot_at(before: str) -> Spot:
@@ -149,28 +167,31 @@ class _Reader:
 
     def _next(self) -> yaml.Event:
         try:
-            return self._loader.get_event()
+            event = self._loader.get_event()
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-            spot = Spot(mark.line + 1, mark.column + 1) if mark else Spot(1, 1)
+            spot = _spot(getattr(error, "problem_mark", None))
             problem = getattr(error, "problem", None) or "cannot be read"
             raise YamlFault(spot, f"is no YAML: {problem}", _syntax_hint(problem)) from error
+        if event is None:  # past the end of the stream, where nobody reads
+            raise YamlFault(Spot(1, 1), "ends too early")
+        return event
 
     def _build(self, event: yaml.Event, depth: int) -> Item:
-        spot = Spot(event.start_mark.line + 1, event.start_mark.column + 1)
+        spot = _spot(event.start_mark)
         self._count(spot, 1, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, spot, depth)
+        started: Any = event  # the stubs do not say that all others have a tag and an anchor
         if isinstance(event, yaml.ScalarEvent):
             item = Item(_scalar(event, spot), spot)
-        elif event.tag not in _PLAIN_TAGS:
+        elif started.tag not in _PLAIN_TAGS:
             raise YamlFault(spot, "has a tag that manifests do not know", "take the tag away")
         elif isinstance(event, yaml.MappingStartEvent):
             item = self._mapping(spot, depth)
         else:
             item = self._sequence(spot, depth)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = item
+        if started.anchor is not None:
+            self._anchors[started.anchor] = item
         return item
 
     def _mapping(self, spot: Spot, depth: int) -> Item:
@@ -196,7 +217,7 @@ class _Reader:
         return _collection([child.data for child in children.values()], spot, children, {})
 
     def _alias(self, event: yaml.AliasEvent, spot: Spot, depth: int) -> Item:
-        item = self._anchors.get(event.anchor)
+        item = self._anchors.get(event.anchor or "")
         if item is None:
             raise YamlFault(spot, "is an alias of an anchor that does not stand before it")
         self._aliases += 1
