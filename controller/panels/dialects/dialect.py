@@ -1,0 +1,66 @@
+"""What observing and acting need to know of an API family; chosen by what connecting found out.
+
+Callers: `observe`, `act`. Not here: the families (`v2`, `v3`), sending, outcomes of single calls.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.core.effects import MemberResult, Write
+from controller.core.features import Features
+from controller.core.observed import ObservedClient, ObservedInbound, XrayState
+from controller.panels.api.envelope import Answer
+from controller.panels.api.session import PanelApi
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the lists of one look hold.
+
+    `version`: exact, empty where the panel does not tell. `torn`: see `Observation`.
+    """
+
+    answers: tuple[Answer, ...]
+    inbounds: tuple[ObservedInbound, ...]
+    clients: tuple[ObservedClient, ...]
+    version: str = ""
+    guid: str | None = None
+    xray: XrayState = XrayState.UNKNOWN
+    torn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The one POST that a write is: a path below the base path, and what becomes JSON."""
+
+    path: str
+    body: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """Why a write cannot be put into a call; in one sentence, without secrets."""
+
+    reason: str
+
+
+class Dialect(Protocol):
+    """One API family."""
+
+    async def look(self, api: PanelApi, features: Features) -> Sight:
+        """Read inbounds and clients.
+
+        Raises:
+            PanelChanged: the panel answers as another version than connecting found.
+            PanelContractBroken: it answers in another shape, perhaps of another family.
+            PanelError: any other failure.
+        """
+
+    def call(self, write: Write, features: Features) -> Call | Impossible:
+        """Choose path and body, the wide one where there are several members."""
+
+    def refused(self, write: Write, cause: str) -> tuple[MemberResult, ...]:
+        """Name the member of a refused single call that seems not to be there: a hint."""
+
+    def members(self, write: Write, body: bytes) -> tuple[MemberResult, ...]:
+        """Name the members that a successful bulk answer skipped or did not find."""

@@ -1,0 +1,199 @@
+"""2.3.15 to 3.0.2: clients are entries of an inbound's settings, written one inbound at a time.
+
+One list shows everything. Several clients go into one create; every other write is of one client,
+and addresses it by its protocol's credential (a delete by email from 2.8.0 on). Callers: by way of
+`Dialect`. Not here: 3.0.x's own sessions (`controller.panels.api`).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from controller.core.effects import (
+    ClientRecord,
+    MemberResult,
+    MemberVerdict,
+    ObservedRecord,
+    Verb,
+    Write,
+)
+from controller.core.features import Features
+from controller.core.observed import CLIENT_PROTOCOLS, ObservedClient, ObservedInbound
+from controller.panels.api.envelope import Answer, parse_envelope
+from controller.panels.api.errors import PanelBusy, PanelContractBroken
+from controller.panels.api.paths import segment
+from controller.panels.api.session import PanelApi
+from controller.panels.dialects.dialect import Call, Impossible, Sight
+from controller.panels.wire import writes
+from controller.panels.wire.clients import TrafficRow, finish_entries
+from controller.panels.wire.inbounds import (
+    StringInbound,
+    StringSettings,
+    decode_stream,
+    observe_inbound,
+)
+from desired_state.model.ids import InboundId
+
+_LIST = "panel/api/inbounds/list"
+_ADD = "panel/api/inbounds/addClient"
+_UPDATE = "panel/api/inbounds/updateClient"
+LARGE_BYTES = 1_000_000
+"""About 2,000 clients: above it, decoding would hold up the other nodes of this process."""
+_ABSENT = ("client not found in inbound for id", "client with email")
+"""In a refused delete of what is not there (2.9.4 on; by email 2.8.0 on)."""
+
+
+class DialectV2:
+    """See `Dialect`."""
+
+    async def look(self, api: PanelApi, features: Features) -> Sight:  # noqa: ARG002 - a role
+        """One GET."""
+        answer = await api.read("GET", _LIST, gzip=True)
+        if len(answer.body) > LARGE_BYTES:
+            return await asyncio.to_thread(_see, answer)
+        return _see(answer)
+
+    def call(self, write: Write, features: Features) -> Call | Impossible:
+        """Creates take many clients of one inbound; the rest takes one."""
+        if write.verb is Verb.CREATE:
+            return _create(write, features)
+        if len(write.members) != 1:
+            return Impossible(f"this version has no call to {write.verb} several clients")
+        match write.verb:
+            case Verb.UPDATE | Verb.ENABLE | Verb.DISABLE:
+                return _update(write, features)
+            case Verb.DELETE:
+                return _delete(write, features)
+            case _:
+                return Impossible(f"this version has no call to {write.verb} a client")
+
+    def refused(self, write: Write, cause: str) -> tuple[MemberResult, ...]:
+        """A delete of what is not there is refused from 2.9.4 on, by email from 2.8.0 on."""
+        if write.verb is not Verb.DELETE or not any(text in cause.lower() for text in _ABSENT):
+            return ()
+        return (MemberResult(write.members[0].email, MemberVerdict.ABSENT, cause),)
+
+    def members(self, write: Write, body: bytes) -> tuple[MemberResult, ...]:  # noqa: ARG002 - a role
+        """A create of several is all or nothing."""
+        return ()
+
+
+def _see(answer: Answer) -> Sight:
+    listed = cast(
+        "list[StringInbound] | None",
+        parse_envelope(answer, cast("type[Any]", list[StringInbound])).obj,
+    )
+    if listed is None:
+        raise PanelBusy(answer.node, answer.operation, "the panel answered without a list")
+    rows = {row["email"]: row for inbound in listed for row in inbound.rows or ()}
+    seen = [_see_inbound(answer, inbound, rows) for inbound in listed]
+    return Sight(
+        answers=(answer,),
+        inbounds=tuple(sorted((inbound for inbound, _ in seen), key=lambda i: i.id)),
+        clients=by_email(client for _, clients in seen for client in clients),
+    )
+
+
+def by_email(clients: Iterable[ObservedClient]) -> tuple[ObservedClient, ...]:
+    """Put clients into one order, whatever order the panel answered in."""
+    return tuple(sorted(clients, key=lambda c: (c.email, c.inbound_ids)))
+
+
+def _see_inbound(
+    answer: Answer, inbound: StringInbound, rows: dict[str, TrafficRow]
+) -> tuple[ObservedInbound, list[ObservedClient]]:
+    settings = _settings(answer, inbound)
+    clients = (settings.clients if settings is not None else None) or []
+    nameless = finish_entries(clients, inbound.settings, InboundId(inbound.id), rows)
+    stream = decode_stream(inbound.stream)
+    return observe_inbound(inbound, settings, stream, nameless), clients
+
+
+def _settings(answer: Answer, inbound: StringInbound) -> StringSettings | None:
+    try:
+        return StringSettings.model_validate_json(inbound.settings)
+    except ValidationError:
+        # Clients may hide in what cannot be read, and absence must not be concluded from it.
+        # Chained from nothing: the library's message repeats the input.
+        if inbound.settings and inbound.protocol in CLIENT_PROTOCOLS:
+            raise PanelContractBroken(
+                answer.node,
+                answer.operation,
+                f"the settings of inbound {inbound.id} ({inbound.protocol}) cannot be read",
+                hint="repair or delete that inbound on the panel",
+            ) from None
+        return None
+
+
+def _create(write: Write, features: Features) -> Call | Impossible:
+    inbounds = {write.inbound_id, *(i for m in write.members for i in m.inbound_ids)} - {None}
+    if len(inbounds) != 1:
+        return Impossible("clients of several inbounds cannot be created in one call")
+    clients = [writes.entry(member, has_comment=features.has_comment) for member in write.members]
+    return Call(_ADD, _body(inbounds.pop(), clients))
+
+
+def _update(write: Write, features: Features) -> Call | Impossible:
+    member, inbound = write.members[0], _inbound(write)
+    key = _key(member)
+    if inbound is None or key is None or member.current is None:
+        return _unaddressable(member)
+    client = writes.updated_entry(
+        member, member.current.raw or {}, has_comment=features.has_comment
+    )
+    return Call(f"{_UPDATE}/{segment(key)}", _body(inbound, [client]))
+
+
+def _delete(write: Write, features: Features) -> Call | Impossible:
+    member, inbound = write.members[0], _inbound(write)
+    email = member.current.email if member.current is not None else member.email
+    if features.deletes_by_email and inbound is not None and _fits_path(email):
+        # Every protocol alike, and exactly one client even where two share a credential.
+        return Call(f"panel/api/inbounds/{inbound}/delClientByEmail/{segment(email)}")
+    key = _key(member)
+    if inbound is None or key is None:
+        return _unaddressable(member)
+    return Call(f"panel/api/inbounds/{inbound}/delClient/{segment(key)}")
+
+
+def _body(inbound: object, clients: list[writes.Body]) -> dict[str, object]:
+    return {"id": inbound, "settings": to_json({"clients": clients}).decode()}
+
+
+def _inbound(write: Write) -> int | None:
+    if write.inbound_id is not None:
+        return write.inbound_id
+    ids = write.members[0].inbound_ids
+    return ids[0] if len(ids) == 1 else None
+
+
+def _key(member: ClientRecord) -> str | None:
+    """What the panel finds the present client by; None when no path can hold it."""
+    held: ClientRecord | ObservedRecord = member.current or member
+    match member.protocol:
+        case "trojan":
+            key = held.password
+        case "shadowsocks":
+            key = held.email
+        case "hysteria" | "hysteria2":
+            key = held.auth
+        case _:
+            key = held.uuid
+    return key if _fits_path(key) else None
+
+
+def _fits_path(key: str) -> bool:
+    # QUIRK(slash-in-path, 3x-ui all versions): panels match the decoded path, so a slash in an
+    # email or a trojan password finds no client, escaped or not. Credentials of ours never hold
+    # one.
+    return bool(key) and "/" not in key
+
+
+def _unaddressable(member: ClientRecord) -> Impossible:
+    return Impossible(
+        f"{member.email} cannot be addressed: its inbound is not known, or what the panel knows "
+        "it by is empty or holds a slash"
+    )

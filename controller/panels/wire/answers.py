@@ -1,0 +1,58 @@
+"""What reads other than lists, and bulk writes, answer.
+
+Callers: dialects. Not here: the envelope around them (`controller.panels.api.envelope`).
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from controller.core.observed import XrayState
+
+
+def _state(value: object) -> object:
+    known = [str(state) for state in XrayState]
+    return value if value in known else XrayState.UNKNOWN
+
+
+class Xray(BaseModel):
+    """The panel's Xray, as it says itself."""
+
+    state: Annotated[XrayState, BeforeValidator(_state)] = XrayState.UNKNOWN
+
+
+class ServerStatus(BaseModel):
+    """`server/status` from 3.1.0 on; the identity is there from 3.3.0."""
+
+    xray: Xray = Xray()
+    version: str = Field(default="", alias="panelVersion")
+    guid: str | None = Field(default=None, alias="panelGuid")
+
+
+class Skipped(BaseModel):
+    """A member that a bulk call left alone, and why: not localised, yet only a hint."""
+
+    email: str = ""
+    reason: str = ""
+
+
+def _none_is_empty(value: Any) -> Any:  # noqa: ANN401 - pydantic's own input
+    return [] if value is None else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_none_is_empty)]
+
+
+class BulkAnswer(BaseModel):
+    """`obj` of every bulk call; each has some of these, and leaves out or nulls what is empty.
+
+    `errors`: of attach and detach, each `<email>: ...`, `<email> -> inbound <id>: ...` or `inbound
+    <id>: ...`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    skipped: Annotated[list[Skipped | str], BeforeValidator(_none_is_empty)] = []
+    attached: Texts = []
+    detached: Texts = []
+    errors: Texts = []

@@ -1,0 +1,151 @@
+"""The panel's inbounds to `ObservedInbound`: with JSON inside strings, or nested (3.1.0+).
+
+Callers: dialects. Not here: the clients in them (`clients`), choosing inbounds.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic_core import from_json, to_json
+from typing_extensions import TypedDict
+
+from controller.core.observed import CLIENT_PROTOCOLS, ObservedInbound
+from controller.panels.wire.clients import Entry, TrafficRow
+from desired_state.model.credentials import PASSWORD_BYTES
+from desired_state.model.ids import InboundId
+
+SINGLE_USER_METHOD = "2022-blake3-chacha20-poly1305"
+"""Xray serves this shadowsocks method for one user only: an inbound of it carries no clients."""
+
+
+def _or_none(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's own handler
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+class _Inbound(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    id: int
+    protocol: str = ""
+    port: int = 0
+    tag: str = ""
+    remark: str = ""
+    listen: str = ""
+    enable: bool = False
+
+
+class StringInbound(_Inbound):
+    """Up to 3.0.2: settings are JSON inside a string, clients with all their secrets in them."""
+
+    settings: str = ""
+    stream: str = Field(default="", alias="streamSettings")
+    rows: list[TrafficRow] | None = Field(default=None, alias="clientStats")
+
+
+class StringSettings(BaseModel):
+    """The settings of a `StringInbound`; everything but the clients is kept for links."""
+
+    model_config = ConfigDict(extra="allow")
+
+    clients: list[Entry] | None = None
+
+
+class _SlimClient(TypedDict, total=False):
+    email: str
+
+
+class NestedSettings(BaseModel):
+    """The settings of a `NestedInbound`: of its clients only the emails."""
+
+    model_config = ConfigDict(extra="allow")
+
+    clients: Annotated[list[_SlimClient] | None, WrapValidator(_or_none)] = None
+
+
+class NestedInbound(_Inbound):
+    """From 3.1.0: nested objects; null or a string where the stored JSON is empty or broken."""
+
+    settings: Annotated[NestedSettings | None, WrapValidator(_or_none)] = None
+    stream: Annotated[dict[str, Any] | None, WrapValidator(_or_none)] = Field(
+        default=None, alias="streamSettings"
+    )
+
+
+def observe_inbound(
+    inbound: _Inbound,
+    settings: BaseModel | None,
+    stream: dict[str, Any] | None,
+    nameless: tuple[int, ...] = (),
+) -> ObservedInbound:
+    """Make the value: what identifies an inbound, what its clients need, and what links need.
+
+    Args:
+        inbound: either shape.
+        settings: decoded; None when there are none to carry clients in.
+        stream: decoded.
+        nameless: positions of clients without an email.
+    """
+    extra = (settings.model_extra if settings is not None else None) or {}
+    stream = stream or {}
+    protocol = _protocol(inbound.protocol, extra)
+    method = _text(extra.get("method")) if protocol == "shadowsocks" else ""
+    return ObservedInbound(
+        id=InboundId(inbound.id),
+        protocol=protocol,
+        port=inbound.port,
+        tag=inbound.tag,
+        remark=inbound.remark,
+        enable=inbound.enable,
+        network=_text(stream.get("network")),
+        security=_text(stream.get("security")),
+        method=method,
+        password_bytes=PASSWORD_BYTES.get(method),
+        carries_clients=(
+            protocol in CLIENT_PROTOCOLS and settings is not None and method != SINGLE_USER_METHOD
+        ),
+        nameless_clients=nameless,
+        listen=inbound.listen,
+        settings=to_json(extra).decode(),
+        stream=to_json(stream).decode(),
+    )
+
+
+def can_carry_flow(inbound: NestedInbound) -> bool:
+    """Whether the panel keeps a client's flow on this inbound, and does not blank it."""
+    stream = inbound.stream or {}
+    settings = (inbound.settings.model_extra if inbound.settings is not None else None) or {}
+    if inbound.protocol != "vless":
+        return False
+    if stream.get("network") == "xhttp":
+        # From 3.4.0 on; before, an inbound of this kind blanks flows and the doubt is merely
+        # smaller.
+        return any(settings.get(key) not in (None, "", "none") for key in _VLESS_ENCRYPTION)
+    return stream.get("network") == "tcp" and stream.get("security") in ("tls", "reality")
+
+
+_VLESS_ENCRYPTION = ("encryption", "decryption")
+
+
+def decode_stream(text: str) -> dict[str, Any] | None:
+    """Decode the stream settings of a `StringInbound`; None when there are none to be read."""
+    try:
+        decoded = from_json(text)
+    except ValueError:
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _protocol(name: str, settings: dict[str, Any]) -> str:
+    # QUIRK(hysteria-name, 3x-ui 2.9.3+): version 2 is a protocol of its own up to 3.1.0 and from
+    # 3.2.0 `hysteria` with `version: 2`. It keeps one name here: an upgrade must not unbind its
+    # inbound.
+    if name == "hysteria" and settings.get("version") == 2:
+        return "hysteria2"
+    return name
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
