@@ -8,8 +8,10 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, settings
 DEFAULT_SEED = 20261123
 KEEP = "X3FLEET_TEST_"
 COUNT = "x3fleet-count"
+LINE = "x3fleet-line"
 
 settings.register_profile("test", max_examples=100, deadline=None, database=None)
 settings.register_profile(
@@ -95,54 +98,84 @@ def report_count(request: pytest.FixtureRequest) -> Callable[..., None]:
     return report
 
 
+@pytest.fixture
+def report_line(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Register a line for the summary, where captured output would not be seen."""
+
+    def report(text: str) -> None:
+        request.node.user_properties.append((LINE, text))
+
+    return report
+
+
 # -- the last lines --------------------------------------------------------------------------------
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many tests ran and what they counted, added to earlier runs of the same target."""
-    tests, counts = _count(terminalreporter)
+    """Print what tests had to say, what they counted and how many they were.
+
+    With X3FLEET_TEST_TOTALS the runs of one target add up in that file.
+    """
+    totals = _count(terminalreporter)
     path = os.environ.get("X3FLEET_TEST_TOTALS")
     if path:
-        tests, counts = _add_to(Path(path), tests, counts)
-    terminalreporter.section("counts, in all" if path else "counts")
-    for names, values in counts.items():
-        terminalreporter.line(
-            ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
-        )
-    terminalreporter.line(", ".join(f"{k}: {v}" for k, v in sorted(tests.items())))
+        totals = _add_to(Path(path), totals)
+    terminalreporter.section("counts of all runs" if path else "counts")
+    for line in _lines(terminalreporter):
+        terminalreporter.line(line)
+    for names, values in totals.counts.items():
+        pairs = zip(names, values, strict=True)
+        terminalreporter.line(", ".join(f"{name}: {value}" for name, value in pairs))
+    outcomes = ", ".join(f"{name}: {value}" for name, value in sorted(totals.outcomes.items()))
+    terminalreporter.line(f"tests: {totals.tests} ({outcomes})")
 
 
-Counts = dict[tuple[str, ...], list[int]]
+@dataclass
+class Totals:
+    """Outcomes of tests, and what `report_count` was told, by the names of one line."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    counts: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+
+    @property
+    def tests(self) -> int:
+        """An error in a fixture stands beside the test that it belongs to."""
+        return self.outcomes.total() - self.outcomes["error"]
+
+    def add(self, names: tuple[str, ...], values: list[int]) -> None:
+        before = self.counts.get(names, [0] * len(names))
+        self.counts[names] = [a + b for a, b in zip(before, values, strict=True)]
 
 
-def _count(reporter: pytest.TerminalReporter) -> tuple[Counter[str], Counts]:
-    tests: Counter[str] = Counter()
-    counts: Counts = {}
+def _count(reporter: pytest.TerminalReporter) -> Totals:
+    totals = Totals()
     for outcome in ("passed", "failed", "skipped", "xfailed", "xpassed", "error"):
-        for report in reporter.stats.get(outcome, []):
-            tests[outcome] += 1
-            for name, value in getattr(report, "user_properties", ()):
-                if name == COUNT and report.when == "call":
-                    _add(counts, tuple(value), list(value.values()))
-    tests["tests"] = sum(tests.values()) - tests["error"]
-    return tests, counts
+        totals.outcomes[outcome] += len(reporter.stats.get(outcome, []))
+    for value in _properties(reporter, COUNT):
+        totals.add(tuple(value), list(value.values()))
+    totals.outcomes = +totals.outcomes
+    return totals
 
 
-def _add(counts: Counts, names: tuple[str, ...], values: list[int]) -> None:
-    before = counts.get(names, [0] * len(names))
-    counts[names] = [a + b for a, b in zip(before, values, strict=True)]
+def _lines(reporter: pytest.TerminalReporter) -> list[str]:
+    return [str(value) for value in _properties(reporter, LINE)]
 
 
-def _add_to(path: Path, tests: Counter[str], counts: Counts) -> tuple[Counter[str], Counts]:
+def _properties(reporter: pytest.TerminalReporter, kind: str) -> Iterator[Any]:
+    """Yield what tests registered; it travels with their reports, from workers too."""
+    for reports in reporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                yield from (value for name, value in report.user_properties if name == kind)
+
+
+def _add_to(path: Path, run: Totals) -> Totals:
     """Add this run to the totals on disk and give back the sum."""
     if path.exists():
         earlier = json.loads(path.read_text())
-        tests = tests + Counter(earlier["tests"])
-        sums: Counts = {tuple(names): values for names, values in earlier["counts"]}
-        for names, values in counts.items():
-            _add(sums, names, values)
-        counts = sums
-    path.write_text(
-        json.dumps({"tests": tests, "counts": [[list(k), v] for k, v in counts.items()]})
-    )
-    return tests, counts
+        run.outcomes.update(earlier["outcomes"])
+        for names, values in earlier["counts"]:
+            run.add(tuple(names), values)
+    counts = [[list(names), values] for names, values in run.counts.items()]
+    path.write_text(json.dumps({"outcomes": run.outcomes, "counts": counts}))
+    return run
