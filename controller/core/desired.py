@@ -20,13 +20,17 @@ from desired_state.model.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class BoundInbound:
-    """An inbound that this node's keys live on, fixed at the first look; `flow` as its match says."""
+    """An inbound that this node's keys live on, fixed at the first look.
+
+    `flow` as its match says; `carries_flow`: VLESS over TCP with TLS or Reality, where a flow has a meaning.
+    """
 
     id: InboundId
     protocol: str
     port: int
     tag: str = ""
     flow: str = ""
+    carries_flow: bool = False
     password_bytes: int | None = None
     method: str = ""
 
@@ -100,7 +104,7 @@ class Desired:
     """Everything that the plan of one node needs beside the look.
 
     `journal`: rows that are not gone. `tombstones`: gone ones of the last 30 days.
-    `generations`: current generation of every key that is placed, journalled or was seen here.
+    `generations`: current generation of every key that is placed or journalled here.
     `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
     `status`: as stored; a turn that ends with an equal one writes nothing.
     """

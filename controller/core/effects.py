@@ -168,13 +168,20 @@ class Write(Effect[Outcome]):
 
 @dataclass(frozen=True, slots=True)
 class ReadDesired(Effect[Desired]):
-    """Read placements, journal, mode, policy and epoch in one transaction.
+    """Read placements, journal, mode, policy and epoch in one transaction."""
 
-    `seen_keys`: keys whose emails the look showed, so that their rows are read too.
+    node: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGenerations(Effect[Mapping[KeyId, Generation]]):
+    """Read the current generation of keys that the look showed and `Desired` does not hold.
+
+    A key without a row is left out. Performed only when the look shows such a client.
     """
 
     node: NodeName
-    seen_keys: tuple[KeyId, ...] = ()
+    keys: tuple[KeyId, ...]
 
 
 @dataclass(frozen=True, slots=True)

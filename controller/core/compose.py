@@ -1,0 +1,179 @@
+"""Actions to what the panel is told: records with credentials, journal rows, and calls of the right width.
+
+Step: inside a slice, after the seeds were read. Callers: reconcile. Not here: choosing actions.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from controller.core.desired import Desired
+from controller.core.effects import ClientRecord, ObservedRecord, Verb, Write
+from controller.core.features import Features
+from controller.core.observed import ObservedClient
+from controller.core.placeholder import placeholder_seed
+from controller.core.plan import Action
+from desired_state.model.credentials import ClientSecrets, derive_secrets, digest_secrets
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import Generation, InboundId, KeyId
+from desired_state.model.node import NodeTarget
+
+Seeds = Mapping[tuple[KeyId, Generation], bytes]
+
+RESTORE_RUNG = 2
+"""From this failed delete on, the recorded credential is restored before the next try."""
+DISABLE_RUNG = 3
+"""At this one the client is switched off, so that it serves nobody while it stays a debt."""
+
+
+def seeds_needed(actions: Iterable[Action]) -> tuple[tuple[KeyId, Generation], ...]:
+    """Name the seeds that writing these actions takes; sorted."""
+    needed = {(a.key, a.generation) for a in actions if a.key is not None}
+    return tuple(sorted(needed))
+
+
+def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientRecord:
+    """Make the record of one action: what is wanted, with credentials, and what is there now."""
+    secrets = _secrets(action, desired, seeds)
+    wanted = action.wanted
+    shape = wanted.shape if wanted is not None else None
+    return ClientRecord(
+        email=action.email,
+        inbound_ids=action.inbound_ids,
+        sub_id=_sub_id(action, desired),
+        uuid=secrets.uuid,
+        password=secrets.password,
+        auth=secrets.auth,
+        flow=shape.flow if shape else "",
+        enable=wanted.enable if wanted is not None else False,
+        expiry_ms=wanted.expiry_ms if wanted is not None else 0,
+        total_bytes=wanted.total_bytes if wanted is not None else 0,
+        limit_ip=wanted.limit_ip if wanted is not None else 0,
+        comment=f"x3fleet key {action.key}" if action.key else "x3fleet placeholder",
+        group="x3fleet",
+        method=_bound_field(action, desired, "method"),
+        protocol=_bound_field(action, desired, "protocol"),
+        current=_current(action.current),
+    )
+
+
+def compose_row(action: Action, desired: Desired, seeds: Seeds, now: datetime) -> JournalRow:
+    """Make the row of a create, committed before the call: from now on it may exist."""
+    secrets = _secrets(action, desired, seeds)
+    ids = action.wanted.shape.inbound_ids if action.wanted is not None else action.inbound_ids
+    return JournalRow(
+        node=desired.node,
+        email=action.email,
+        key=action.key,
+        generation=action.generation,
+        inbound_ids=ids,
+        sub_id=_sub_id(action, desired),
+        password_bytes=_password_bytes(action),
+        state=JournalState.INTENDED if action.row is None else action.row.state,
+        create_unknown_at=now,
+        secrets_digest=digest_secrets(secrets.uuid, secrets.password, secrets.auth),
+        projection="" if action.row is None else action.row.projection,
+    )
+
+
+def restore(action: Action) -> Action:
+    """Turn a refused delete into an update that writes the recorded credential back."""
+    return replace(action, verb=Verb.UPDATE)
+
+
+def cut_writes(
+    target: NodeTarget,
+    verb: Verb,
+    records: list[tuple[ClientRecord, int]],
+    features: Features,
+) -> Iterator[Write]:
+    """Cut records into calls, each with its own limit of width; single ones where no wide call exists."""
+    if not _is_bulk(verb, features):
+        for record, _ in records:
+            yield _write(target, verb, (record,), features)
+        return
+    groups: dict[tuple[tuple[InboundId, ...], int], list[ClientRecord]] = defaultdict(list)
+    for record, width in records:
+        shared = record.inbound_ids if _needs_one_place(verb, features) else ()
+        groups[shared, width].append(record)
+    for (_, width), members in groups.items():
+        for start in range(0, len(members), width):
+            yield _write(target, verb, tuple(members[start : start + width]), features)
+
+
+def _is_bulk(verb: Verb, features: Features) -> bool:
+    return {
+        Verb.CREATE: features.bulk_create,
+        Verb.DELETE: features.bulk_delete,
+        Verb.ENABLE: features.bulk_enable,
+        Verb.DISABLE: features.bulk_enable,
+        Verb.ATTACH: features.bulk_attach,
+        Verb.DETACH: features.bulk_attach,
+    }.get(verb, False)
+
+
+def _needs_one_place(verb: Verb, features: Features) -> bool:
+    """Whether all members of a call share their inbounds: an addClient, an attach, a detach."""
+    if verb is Verb.CREATE:
+        return features.email_per_inbound
+    return verb in (Verb.ATTACH, Verb.DETACH)
+
+
+def _write(
+    target: NodeTarget, verb: Verb, members: tuple[ClientRecord, ...], features: Features
+) -> Write:
+    inbound = members[0].inbound_ids[0] if features.email_per_inbound else None
+    return Write(target, verb, members, inbound)
+
+
+def _secrets(action: Action, desired: Desired, seeds: Seeds) -> ClientSecrets:
+    if action.key is None:
+        seed = placeholder_seed(desired.ownership, action.inbound_ids[0])
+    else:
+        seed = seeds.get((action.key, action.generation), b"")
+    if not seed:
+        # A generation whose seed is gone can only be deleted, by what the panel shows of it.
+        seen = action.current
+        return ClientSecrets(
+            uuid=seen.uuid if seen else "",
+            password=seen.password if seen else "",
+            auth=seen.auth if seen else "",
+        )
+    return derive_secrets(seed, _password_bytes(action))
+
+
+def _password_bytes(action: Action) -> int:
+    if action.row is not None:
+        return action.row.password_bytes
+    return action.wanted.shape.password_bytes if action.wanted is not None else 32
+
+
+def _sub_id(action: Action, desired: Desired) -> str:
+    if action.row is not None and action.row.sub_id:
+        return action.row.sub_id
+    return desired.ownership.mark(action.email)
+
+
+def _bound_field(action: Action, desired: Desired, name: str) -> str:
+    """Up to 3.0.2 the inbound's protocol says which field addresses a client."""
+    if len(action.inbound_ids) != 1:
+        return ""
+    found = next((b for b in desired.bound or () if b.id == action.inbound_ids[0]), None)
+    if found is None:
+        return ""
+    if name == "method" and (found.password_bytes or found.protocol != "shadowsocks"):
+        return ""  # A 2022 cipher has no method in its clients.
+    return str(getattr(found, name))
+
+
+def _current(client: ObservedClient | None) -> ObservedRecord | None:
+    if client is None:
+        return None
+    return ObservedRecord(
+        email=client.email,
+        uuid=client.uuid,
+        password=client.password,
+        auth=client.auth,
+        raw=client.raw,
+    )

@@ -1,0 +1,400 @@
+"""Drawing the plan: one pass over wanted, journalled and seen clients (the table stands in `plan`).
+
+Step: `make_plan`. Callers: reconcile, the dry run. Not here: values (`plan`), guards, slices.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from controller.core.binding import survey_inbounds
+from controller.core.desired import Desired, KeyOnNode
+from controller.core.diff import Difference, diff_client
+from controller.core.effects import Verb
+from controller.core.expect import Shapes, Wanted, leaving_reason, limits_of, wanted_clients
+from controller.core.observed import Observation, ObservedClient
+from controller.core.ownership import is_ours_by_row, read_mark
+from controller.core.placeholder import add_placeholders, is_placeholder
+from controller.core.plan import Action, Plan, Waiting
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import Email, Generation, KeyId
+from desired_state.model.ownership import EmailParts
+from desired_state.model.placement import DeleteReason
+
+
+def make_plan(desired: Desired, look: Observation, now: datetime) -> Plan:
+    """Compare what is wanted with what is there.
+
+    Units: `now` is aware UTC. The result depends on nothing but the arguments, and not on their order.
+    """
+    return _Drawing(desired, look, now).draw()
+
+
+class _Drawing:
+    """The state of one pass; made, drawn once, thrown away."""
+
+    def __init__(self, desired: Desired, look: Observation, now: datetime) -> None:
+        self.desired = desired
+        self.look = look
+        self.now = now
+        self.survey = survey_inbounds(desired, look.inbounds)
+        self.shapes = Shapes(self.survey, look.features)
+        self.keys = {key.key: key for key in desired.keys}
+        self.reasons = {k.key: leaving_reason(k, desired.policy, now) for k in desired.keys}
+        self.seen: dict[str, list[ObservedClient]] = defaultdict(list)
+        for client in look.clients:
+            self.seen[client.email.lower()].append(client)
+        self.rows = {row.email.lower(): row for row in desired.journal}
+        self.actions: list[Action] = []
+        self.learned: list[JournalRow] = []
+        self.waiting: list[Waiting] = []
+        self.foreign: list[str] = []
+        self.quarantined: list[str] = []
+        self.taken: list[Email] = []
+        self.newer: list[str] = []
+        self.unknown: set[KeyId] = set()
+        self.missing: list[Email] = []
+        self.refused: set[int] = set()
+        self.held_back: set[str] = set()
+        self.kept = self.live = self.owned_seen = 0
+        self.mark_seen = False
+
+    def draw(self) -> Plan:
+        """Walk the table: strangers first, since they may turn out to be rows that we lost."""
+        self._meet_unjournalled()
+        wanted = self._want()
+        for email, want in wanted.items():
+            self._compare_wanted(email, want)
+        for email, row in self.rows.items():
+            if email not in wanted:
+                self._end(email, row)
+        actions = add_placeholders(self.desired, self.look, self.actions)
+        return Plan(
+            actions=tuple(sorted(actions, key=lambda action: action.sort_key)),
+            learned=tuple(sorted(self.learned, key=lambda row: row.email)),
+            waiting=tuple(sorted(self.waiting, key=lambda w: w.email)),
+            foreign=tuple(sorted(self.foreign)),
+            quarantined=tuple(sorted(self.quarantined)),
+            taken=tuple(sorted(self.taken)),
+            newer=tuple(sorted(self.newer)),
+            unknown_keys=tuple(sorted(self.unknown)),
+            missing=tuple(sorted(self.missing)),
+            survey=self.survey,
+            kept=self.kept,
+            owned=sum(1 for row in self.rows.values() if row.key is not None),
+            owned_seen=self.owned_seen,
+            mark_seen=self.mark_seen,
+            wanted_keys=sum(k.placed and k.leaving is None for k in self.desired.keys),
+            live=self.live,
+            refused=tuple(sorted(self.refused)),  # type: ignore[arg-type]
+        )
+
+    # -- what is seen and not journalled -----------------------------------------------------------
+
+    def _meet_unjournalled(self) -> None:
+        tombstones = {row.email.lower(): row for row in self.desired.tombstones}
+        for email, clients in self.seen.items():
+            if email in self.rows:
+                continue
+            marked = [(c, parts) for c in clients if (parts := self._mark(c)) is not None]
+            self.foreign += [c.email for c in clients if self._mark(c) is None]
+            if marked and len(marked) == len(clients):
+                self._meet_marked(marked[0][0], marked[0][1], tombstones.get(email))
+
+    def _mark(self, client: ObservedClient) -> EmailParts | None:
+        return read_mark(client, self.desired.ownership)
+
+    def _meet_marked(
+        self, client: ObservedClient, parts: EmailParts, tombstone: JournalRow | None
+    ) -> None:
+        """A client that carries our mark and no row: a key's, a tombstone's, or nobody's we know."""
+        self.mark_seen = True
+        current = self._generation(parts.key)
+        if current is None and tombstone is None:
+            self.unknown.add(parts.key)
+            self.quarantined.append(client.email)
+        elif current is not None and parts.generation > current:
+            self.newer.append(client.email)
+        elif tombstone is None and self._has_no_reason(parts):
+            self.quarantined.append(client.email)
+        else:
+            row = tombstone or JournalRow(
+                node=self.desired.node,
+                email=Email(client.email),
+                key=parts.key,
+                generation=parts.generation,
+                inbound_ids=client.inbound_ids,
+                sub_id=client.sub_id,
+            )
+            row = replace(row, state=JournalState.LIVE, projection="", delete_attempts=0)
+            self.rows[client.email.lower()] = row
+            self.learned.append(row)
+
+    def _generation(self, key: KeyId) -> Generation | None:
+        held = self.keys.get(key)
+        return held.generation if held is not None else self.desired.generations.get(key)
+
+    def _has_no_reason(self, parts: EmailParts) -> bool:
+        """A key that we know, of the present generation, that nothing places here and nothing ends."""
+        key = self.keys.get(parts.key)
+        if parts.generation != self._generation(parts.key):
+            return False
+        return key is None or (not key.placed and key.leaving is None)
+
+    # -- what is wanted ----------------------------------------------------------------------------
+
+    def _want(self) -> dict[str, Wanted]:
+        by_key: dict[KeyId, list[JournalRow]] = defaultdict(list)
+        for row in self.rows.values():
+            if row.key is not None:
+                by_key[row.key].append(row)
+        wanted: dict[str, Wanted] = {}
+        for key in self.desired.keys:
+            if not key.placed or self.reasons[key.key] is not None:
+                continue
+            for want in self._want_key(key, by_key[key.key]):
+                wanted[want.email.lower()] = want
+        return wanted
+
+    def _want_key(self, key: KeyOnNode, rows: list[JournalRow]) -> Iterable[Wanted]:
+        current = tuple(row for row in rows if row.generation == key.generation)
+        shared_email = self.desired.ownership.email(key.key, key.generation)
+        shapes = self.shapes.of_key(current, shared_email)
+        limits = limits_of(key.subscription, key.counter_base_bytes, self.desired.policy, self.now)
+        older = any(row.generation < key.generation for row in rows)
+        for want in wanted_clients(key, shapes, limits, self.desired.ownership):
+            self.refused.update(want.shape.refused)
+            if older and want.email.lower() not in self.rows:
+                self.held_back.add(want.email.lower())
+            yield want
+
+    def _compare_wanted(self, email: str, want: Wanted) -> None:
+        row = self.rows.get(email)
+        clients = self.seen.get(email, [])
+        if row is None:
+            if clients:
+                self._take(want)
+            else:
+                self._create(want, None)
+            return
+        if row.state is JournalState.LIVE and want.enable:
+            self.kept += 1
+        if not clients:
+            self._miss(want, row)
+        elif not all(is_ours_by_row(c, row) or self._mark(c) for c in clients):
+            self._take(want)
+        elif len(clients) > 1 or self._is_astray(want, clients[0]):
+            self._meet_twins(want, row, clients)
+        else:
+            self._compare(want, row, clients[0])
+
+    def _take(self, want: Wanted) -> None:
+        self.taken.append(want.email)
+
+    def _is_astray(self, want: Wanted, client: ObservedClient) -> bool:
+        """Up to 3.0.2 an entry lives in one inbound: in another one it is not the wanted client."""
+        return self.look.features.email_per_inbound and client.inbound_ids != want.shape.inbound_ids
+
+    def _meet_twins(self, want: Wanted, row: JournalRow, clients: list[ObservedClient]) -> None:
+        self.owned_seen += 1
+        self._note_mark(clients[0])
+        for client in clients:
+            self.actions.append(
+                self._delete(row, client, DeleteReason.SUPERSEDED, client.inbound_ids, again=True)
+            )
+        self.waiting.append(Waiting(want.email, "its twins are deleted first"))
+
+    def _miss(self, want: Wanted, row: JournalRow) -> None:
+        """Wanted and journalled, not seen: deleted by hand, not stored, or a stale list."""
+        if not want.shape.usable_ids:
+            return  # An inbound that is off or gone unplaces nothing and creates nothing.
+        if not want.enable:
+            return  # A client that is off anyway is created when it is on again.
+        if row.state is JournalState.LIVE:
+            self.missing.append(want.email)
+        if not self.look.features.readd_doubles:
+            self._create(want, row)
+        elif self._may_be_on_its_way(row):
+            self.waiting.append(Waiting(want.email, "its create may still be on its way"))
+        else:
+            self.actions.append(
+                self._delete(row, None, DeleteReason.SUPERSEDED, row.inbound_ids, again=True)
+            )
+
+    def _may_be_on_its_way(self, row: JournalRow) -> bool:
+        wait = timedelta(seconds=self.desired.policy.unknown_create_wait_s)
+        return row.create_unknown_at is not None and self.now < row.create_unknown_at + wait
+
+    def _create(self, want: Wanted, row: JournalRow | None) -> None:
+        if not want.enable or not want.shape.usable_ids:
+            return
+        if want.email.lower() in self.held_back:
+            self.waiting.append(Waiting(want.email, "an older generation is not finalised"))
+        elif row is None and want.held_by is not None:
+            why = f"its placement on {want.held_by} is not finalised"
+            self.waiting.append(Waiting(want.email, why))
+        else:
+            self._act(
+                Verb.CREATE, want, row, None,
+                inbound_ids=tuple(sorted(want.shape.usable_ids)),
+                reason="new" if row is None else "missing",
+                drift=row is not None and row.state is JournalState.LIVE,
+            )  # fmt: skip
+
+    # -- what is there -----------------------------------------------------------------------------
+
+    def _note_mark(self, client: ObservedClient) -> None:
+        # The identity guard asks only whether there is any; an HMAC for each client would be dear.
+        self.mark_seen = self.mark_seen or self._mark(client) is not None
+
+    def _compare(self, want: Wanted, row: JournalRow, client: ObservedClient) -> None:
+        self.owned_seen += 1
+        self._note_mark(client)
+        found = diff_client(want, row, client, self.now)
+        if not found:
+            self._is_as_wanted(want, row, client)
+            return
+        # Rows and records that the look shows are known to exist, whatever else is wrong with them.
+        if row.state is JournalState.INTENDED or row.create_unknown_at is not None:
+            row = replace(row, state=JournalState.LIVE, create_unknown_at=None)
+            self.learned.append(row)
+        self._mend(want, row, client, found)
+
+    def _mend(
+        self, want: Wanted, row: JournalRow, client: ObservedClient, found: Difference
+    ) -> None:
+        drift = row.projection == want.projection
+        if found.fields:
+            verb = Verb.UPDATE
+            if found.only_enable:
+                verb = Verb.ENABLE if want.enable else Verb.DISABLE
+            self._act(
+                verb, want, row, client,
+                inbound_ids=client.inbound_ids, reason=",".join(found.fields), drift=drift,
+            )  # fmt: skip
+        if found.attach:
+            self._act(
+                Verb.ATTACH, want, row, client,
+                inbound_ids=found.attach, reason="attach", drift=drift,
+            )  # fmt: skip
+        if found.detach:
+            self._act(
+                Verb.DETACH, want, row, client,
+                inbound_ids=found.detach, reason=DeleteReason.UNMATCHED.value,
+            )  # fmt: skip
+
+    def _is_as_wanted(self, want: Wanted, row: JournalRow, client: ObservedClient) -> None:
+        self.live += 1
+        if (
+            row.projection == want.projection
+            and row.state is JournalState.LIVE
+            and row.create_unknown_at is None
+            and not row.delete_attempts
+        ):
+            return
+        ids = {*want.shape.inbound_ids, *(set(row.inbound_ids) & set(client.inbound_ids))}
+        self.learned.append(
+            replace(
+                row,
+                state=JournalState.LIVE,
+                create_unknown_at=None,
+                delete_attempts=0,
+                delete_reason=None,
+                inbound_ids=tuple(sorted(ids)),
+                projection=want.projection,
+            )
+        )
+
+    def _act(
+        self, verb: Verb, want: Wanted, row: JournalRow | None, client: ObservedClient | None,
+        *, inbound_ids: tuple[int, ...], reason: str, drift: bool = False,
+    ) -> None:  # fmt: skip
+        self.actions.append(
+            Action(
+                verb=verb,
+                email=want.email if client is None else Email(client.email),
+                key=want.key,
+                generation=want.generation,
+                inbound_ids=inbound_ids,  # type: ignore[arg-type]
+                reason=reason,
+                row=row,
+                wanted=want,
+                current=client,
+                drift=drift,
+            )
+        )
+
+    # -- what is to go -----------------------------------------------------------------------------
+
+    def _end(self, email: str, row: JournalRow) -> None:
+        """A row that nothing wants: delete it for its reason, seen or not; without one, leave it."""
+        clients = [c for c in self.seen.get(email, []) if is_ours_by_row(c, row) or self._mark(c)]
+        if len(clients) != len(self.seen.get(email, [])):
+            self.taken.append(row.email)
+            return
+        if clients:
+            self.owned_seen += 1
+            self._note_mark(clients[0])
+        if is_placeholder(row):
+            self._keep_placeholder(row, clients)
+            return
+        reason = self._reason(row)
+        if reason is None:
+            self._leave_alone(row, clients)
+        elif clients:
+            if row.state is JournalState.INTENDED:
+                row = replace(row, state=JournalState.LIVE, create_unknown_at=None)
+                self.learned.append(row)
+            for client in clients:
+                self.actions.append(self._delete(row, client, reason, client.inbound_ids))
+        elif self._may_be_on_its_way(row):
+            self.waiting.append(Waiting(row.email, "its create may still be on its way"))
+        else:
+            self.actions.append(self._delete(row, None, reason, row.inbound_ids))
+
+    def _keep_placeholder(self, row: JournalRow, clients: list[ObservedClient]) -> None:
+        if clients and (row.state is JournalState.INTENDED or row.create_unknown_at is not None):
+            self.learned.append(replace(row, state=JournalState.LIVE, create_unknown_at=None))
+
+    def _leave_alone(self, row: JournalRow, clients: list[ObservedClient]) -> None:
+        current = self._generation(row.key) if row.key is not None else None
+        if current is not None and row.generation > current:
+            self.newer.append(row.email)
+        elif clients:
+            self.quarantined.append(row.email)
+
+    def _reason(self, row: JournalRow) -> DeleteReason | None:
+        key = self.keys.get(row.key) if row.key is not None else None
+        if key is None:
+            return self._reason_without_key(row)
+        if row.generation != key.generation:
+            return DeleteReason.ROTATED if row.generation < key.generation else None
+        bound = {b.id for b in self.survey.bound}
+        is_unbound = self.desired.bound is not None and not bound & set(row.inbound_ids)
+        if self.reasons[key.key] is None and key.placed and is_unbound:
+            return DeleteReason.UNMATCHED
+        return self.reasons[key.key] or row.delete_reason
+
+    def _reason_without_key(self, row: JournalRow) -> DeleteReason | None:
+        """A key that this node no longer knows: only an older generation or a begun delete speaks."""
+        current = self._generation(row.key) if row.key is not None else None
+        if current is not None and row.generation < current:
+            return DeleteReason.ROTATED
+        return row.delete_reason
+
+    def _delete(
+        self, row: JournalRow, client: ObservedClient | None, reason: DeleteReason,
+        inbound_ids: tuple[int, ...], *, again: bool = False,
+    ) -> Action:  # fmt: skip
+        return Action(
+            verb=Verb.DELETE,
+            email=row.email if client is None else Email(client.email),
+            key=row.key,
+            generation=row.generation,
+            inbound_ids=inbound_ids,  # type: ignore[arg-type]
+            reason=reason.value,
+            row=row,
+            current=client,
+            recreates=again and client is None,
+        )

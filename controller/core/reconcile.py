@@ -1,0 +1,199 @@
+"""The spine: one reconciliation of one node, top to bottom.
+
+Steps: look, read, plan, guards, slices (deletes, proof, finalise; updates, intent, creates, proof), status.
+Callers: runtime.worker, the dry run, the fault explorer.
+Sans-I/O: it yields effects and is sent their results; every `perform` is a crash point.
+Not here: a clock, I/O, randomness, logging.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from controller.core.binding import match_digest, needs_binding, resolve_matches
+from controller.core.chunks import START
+from controller.core.conditions import NodeStatus
+from controller.core.desired import Desired, RequestKind
+from controller.core.effects import (
+    Bind,
+    Observe,
+    ReadDesired,
+    ReadGenerations,
+    Steps,
+    WriteStatus,
+    perform,
+)
+from controller.core.observed import NotObserved, Observation
+from controller.core.result import (
+    Result,
+    events_of,
+    explain_sent,
+    status_paused,
+    status_seen,
+    status_unseen,
+)
+from controller.core.slices import learn, run_slice
+from controller.core.turn import Turn
+from desired_state.model.node import Mode, NodeTarget
+
+
+def reconcile(target: NodeTarget, now: datetime, width: int = START) -> Steps[Result]:
+    """Bring one node to its desired state, as far as one turn allows."""
+    started = yield from begin(target, now, width)
+    if isinstance(started, Result):
+        return started
+    turn = started
+    yield from bind(turn)
+    yield from learn(turn)
+    while not turn.stopped and (piece := turn.next_slice()):
+        yield from run_slice(turn, piece)
+    return (yield from conclude(turn))
+
+
+def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
+    """Look, plan and check, and write nothing anywhere: the same plan that `reconcile` would run."""
+    look = yield from perform(Observe(target))
+    desired = yield from perform(ReadDesired(target.node))
+    if isinstance(look, NotObserved):
+        status = status_unseen(desired, target, look, now)
+        return Result(target.node, status, desired.mode, not_observed=look)
+    turn = Turn(target, _bound(desired, look), look, now, START)
+    yield from ask_generations(turn)
+    turn.put_rows(turn.plan.learned if turn.checked.is_trusted else ())
+    turn.draw()
+    return _result(turn, _status(turn))
+
+
+def begin(target: NodeTarget, now: datetime, width: int) -> Steps[Turn | Result]:
+    """Look and read; end at once when the node is paused or did not show itself."""
+    if target.mode is Mode.PAUSED:
+        desired = yield from perform(ReadDesired(target.node))
+        paused = status_paused(desired, now)
+        yield from write_status(desired, paused, worked=False)
+        return Result(target.node, paused, Mode.PAUSED)
+    # Panel before database: a pause between the two reads can then only make desired newer.
+    # The other order plans on an old row and deletes live keys.
+    look = yield from perform(Observe(target))
+    desired = yield from perform(ReadDesired(target.node))
+    if isinstance(look, NotObserved):
+        unseen = status_unseen(desired, target, look, now)
+        yield from write_status(desired, unseen, worked=False)
+        return Result(target.node, unseen, desired.mode, not_observed=look)
+    turn = Turn(target, desired, look, now, width)
+    yield from ask_generations(turn)
+    return turn
+
+
+def ask_generations(turn: Turn) -> Steps[None]:
+    """Ask for keys that the look showed and the first reading did not hold."""
+    if turn.plan.unknown_keys:
+        found = yield from perform(ReadGenerations(turn.target.node, turn.plan.unknown_keys))
+        if found:
+            known = {**turn.desired.generations, **found}
+            turn.desired = replace(turn.desired, generations=known)
+            turn.draw()
+    turn.first = turn.plan
+
+
+# -- identity and inbounds -------------------------------------------------------------------------
+
+
+def bind(turn: Turn) -> Steps[None]:
+    """Bind the panel's GUID and the matched inbounds: at the first look, when declared anew, or asked."""
+    if turn.desired.mode is Mode.PAUSED or _is_stranger(turn.desired, turn.look):
+        return
+    after = _bound(turn.desired, turn.look)
+    if after is turn.desired:
+        return
+    guid = after.guid if after.guid != turn.desired.guid else None
+    yield from perform(Bind(after.node, after.bound or (), after.match_digest, guid, after.epoch))
+    turn.desired = after
+    turn.draw()
+    turn.first = turn.plan
+
+
+def _bound(desired: Desired, look: Observation) -> Desired:
+    """Return desired as it is once bound; the same object where nothing is to be bound."""
+    asked = _asks(desired, RequestKind.REBIND)
+    if _is_stranger(desired, look):
+        return desired
+    after = desired
+    if look.guid is not None and (desired.guid is None or asked) and desired.guid != look.guid:
+        after = replace(after, guid=look.guid)
+    if needs_binding(desired) or asked:
+        found = resolve_matches(desired.matches, look.inbounds)
+        digest = match_digest(desired.matches)
+        # A panel that shows no fitting inbound yet is asked again at every look.
+        if (found or desired.bound is not None) and (found, digest) != (
+            desired.bound,
+            desired.match_digest,
+        ):
+            after = replace(after, bound=found, match_digest=digest)
+    return desired if after.bound is None else after
+
+
+def _is_stranger(desired: Desired, look: Observation) -> bool:
+    """Another GUID than the bound one, and nobody asked to bind anew."""
+    differs = desired.guid is not None and look.guid is not None and desired.guid != look.guid
+    return differs and not _asks(desired, RequestKind.REBIND)
+
+
+def _asks(desired: Desired, kind: RequestKind) -> bool:
+    return any(request.kind is kind for request in desired.requests)
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+def conclude(turn: Turn) -> Steps[Result]:
+    """Write status if it changed; a turn that finds nothing to do writes nothing."""
+    status = _status(turn)
+    worked = bool(turn.sent)
+    yield from write_status(turn.desired, status, worked=worked)
+    return _result(turn, status)
+
+
+def write_status(desired: Desired, status: NodeStatus, *, worked: bool) -> Steps[None]:
+    """Store a status that says something new, and answer the requests that this turn handled."""
+    tokens = tuple(request.token for request in desired.requests)
+    same = status == replace(desired.status, observed_revision=status.observed_revision)
+    if same and not worked and not tokens:
+        return
+    events = events_of(desired.status, status)
+    yield from perform(WriteStatus(desired.node, status, desired.epoch, events, tokens))
+
+
+def _status(turn: Turn) -> NodeStatus:
+    if turn.lost is not None:
+        return status_unseen(turn.desired, turn.target, turn.lost, turn.now)
+    checked = replace(turn.checked, refusals=turn.refusals)
+    return status_seen(
+        turn.desired,
+        turn.look,
+        checked,
+        turn.plan,
+        refused=turn.given_up,
+        now=turn.now,
+        cut=turn.cut,
+    )
+
+
+def _result(turn: Turn, status: NodeStatus) -> Result:
+    return Result(
+        node=turn.target.node,
+        status=status,
+        mode=turn.desired.mode,
+        plan=turn.first,
+        remaining=turn.plan,
+        refusals=turn.refusals,
+        withheld=len({a for refusal in turn.refusals for a in refusal.withheld}),
+        sent=explain_sent(tuple(turn.sent)),
+        created=turn.created,
+        deleted=turn.deleted,
+        updated=turn.updated,
+        healed=turn.healed,
+        refused=tuple(sorted(turn.given_up.items())),
+        looks=turn.looks,
+        cut=turn.cut,
+        width=turn.width,
+        not_observed=turn.lost,
+    )

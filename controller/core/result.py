@@ -1,0 +1,231 @@
+"""What a turn did and found, and the status that follows from it.
+
+Step: the end of a turn. Callers: reconcile; runtime and cli read `Result`. Not here: storing it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from controller.core.conditions import Condition, ConditionType, Counts, NodeStatus, keep_since
+from controller.core.desired import Desired
+from controller.core.effects import Event, MemberVerdict, Outcome, Verb, Write
+from controller.core.guards import Checked, Refusal, is_xray_down
+from controller.core.observed import PERMANENT, NotObserved, NotSeen, Observation
+from controller.core.plan import Plan
+from desired_state.model.ids import Digest, NodeName
+from desired_state.model.node import Mode, NodeTarget
+
+_WARNINGS = frozenset({"UnverifiedVersion", "Quarantined"})
+"""Reasons that are shown and do not make a node less ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One call that was made, or meant to be made, in this turn."""
+
+    verb: Verb
+    members: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of one turn of one node.
+
+    `plan`: the first plan of the turn, what a dry run prints. `remaining`: the last one.
+    `created`, `deleted`, `updated`: proved by a look. `refused`: email and cause.
+    `cut`: the turn ended before its work did, and the next one goes on at once.
+    """
+
+    node: NodeName
+    status: NodeStatus
+    mode: Mode = Mode.ENFORCE
+    plan: Plan = field(default_factory=Plan)
+    remaining: Plan = field(default_factory=Plan)
+    refusals: tuple[Refusal, ...] = ()
+    withheld: int = 0
+    sent: tuple[Sent, ...] = ()
+    created: int = 0
+    deleted: int = 0
+    updated: int = 0
+    healed: int = 0
+    refused: tuple[tuple[str, str], ...] = ()
+    looks: int = 0
+    cut: bool = False
+    width: int = 0
+    not_observed: NotObserved | None = None
+
+    @property
+    def verified(self) -> int:
+        """Clients that the last look showed as they should be."""
+        return self.remaining.live
+
+    @property
+    def writes(self) -> int:
+        """Calls that may have changed the panel."""
+        return len(self.sent)
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether nothing is left to do and nothing was withheld."""
+        return self.not_observed is None and not self.remaining.actions and not self.refusals
+
+
+def explain_sent(sent: tuple[tuple[Write, Outcome], ...]) -> tuple[Sent, ...]:
+    """Shorten calls and outcomes to what is shown and counted."""
+    return tuple(Sent(write.verb, len(write.members), outcome) for write, outcome in sent)
+
+
+def refused_members(outcome: Outcome) -> dict[str, str]:
+    """Return members that the answer named as skipped, with the panel's reason; absent is no refusal."""
+    return {
+        result.email.lower(): result.reason or outcome.cause
+        for result in outcome.members
+        if result.verdict is MemberVerdict.SKIPPED
+    }
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+def status_unseen(
+    desired: Desired, target: NodeTarget, seen: NotObserved, now: datetime
+) -> NodeStatus:
+    """Make the status of a node whose panel did not show itself."""
+    kind = ConditionType.STALLED if seen.reason in PERMANENT else ConditionType.UNREACHABLE
+    conditions = (
+        Condition(ConditionType.READY, seen.reason.value, seen.message, status=False),
+        Condition(kind, seen.reason.value, seen.message),
+    )
+    refused = desired.status.refused_fingerprint
+    if seen.reason is NotSeen.CREDENTIALS_REFUSED:
+        refused = target.fingerprint
+    return replace(
+        desired.status,
+        conditions=keep_since(conditions, desired.status.conditions, now),
+        refused_fingerprint=refused,
+    )
+
+
+def status_paused(desired: Desired, now: datetime) -> NodeStatus:
+    """Make the status of a node that is not visited."""
+    conditions = (
+        Condition(ConditionType.READY, "Paused", "the node is paused", status=False),
+        Condition(ConditionType.PAUSED, "Paused", "the node is paused"),
+    )
+    return replace(
+        desired.status, conditions=keep_since(conditions, desired.status.conditions, now)
+    )
+
+
+def status_seen(
+    desired: Desired, look: Observation, checked: Checked, plan: Plan,
+    *, refused: dict[str, str], now: datetime, cut: bool,
+) -> NodeStatus:  # fmt: skip
+    """Make the status after a look: conditions from guards, the rest of the plan, and the panel itself."""
+    found = [refusal.condition for refusal in checked.refusals]
+    found += _drift_conditions(look, plan, desired)
+    found += [
+        Condition(ConditionType.DRIFTED, "Refused", f"{email}: {cause}")
+        for email, cause in sorted(refused.items())[:1]
+    ]
+    held = {condition.type for condition in found}
+    busy = bool(checked.allowed.actions or plan.waiting)
+    if (busy or cut) and not held & {ConditionType.BLOCKED, ConditionType.STALLED}:
+        message = f"{len(plan.actions)} actions left, {len(plan.waiting)} waiting"
+        found.append(Condition(ConditionType.RECONCILING, "Working", message))
+    ready = _readiness([c for c in found if c.reason not in _WARNINGS], look, desired)
+    before = desired.status
+    empty = any(r.condition.reason == "EmptyDesired" for r in checked.refusals)
+    return NodeStatus(
+        conditions=keep_since((ready, *found), before.conditions, now),
+        version=look.version,
+        family=look.features.family.value,
+        guid=look.guid or before.guid,
+        xray=look.xray.value,
+        observed_revision=before.observed_revision if plan.actions else desired.revision,
+        counts=_counts(plan),
+        owned_seen=plan.owned_seen,
+        # While the guard holds, what was wanted before must not be forgotten.
+        placed_seen=before.placed_seen if empty else plan.wanted_keys,
+        blocked_sets=tuple(r.blocked for r in checked.refusals if r.blocked is not None),
+        plan_digest=plan.digest if plan.actions else Digest(""),
+        refused_fingerprint="",
+    )
+
+
+def _readiness(found: list[Condition], look: Observation, desired: Desired) -> Condition:
+    types = {c.type for c in found}
+    for kind in (
+        ConditionType.STALLED, ConditionType.BLOCKED, ConditionType.DRIFTED,
+        ConditionType.RECONCILING,
+    ):  # fmt: skip
+        if kind in types:
+            first = next(c for c in found if c.type is kind)
+            return Condition(ConditionType.READY, first.reason, first.message, status=False)
+    mode = desired.mode.value
+    message = f"{look.version}, {len(desired.bound or ())} inbounds, mode {mode}"
+    return Condition(ConditionType.READY, "InSync", message)
+
+
+def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[Condition]:
+    survey = plan.survey
+    found: list[tuple[str, str]] = []
+    if not survey.bound:
+        found.append(("NoInbounds", "no inbound of the panel matches the declared node"))
+    if survey.missing:
+        ids = ", ".join(map(str, survey.missing))
+        found.append(
+            ("InboundMissing", f"bound inbounds gone or changed: {ids}; see nodes rematch")
+        )
+    if survey.disabled:
+        ids = ", ".join(map(str, survey.disabled))
+        found.append(("InboundDisabled", f"bound inbounds switched off on the panel: {ids}"))
+    if plan.taken:
+        found.append(("EmailTaken", f"a foreign client holds {plan.taken[0]}; rotate the key"))
+    if plan.refused:
+        ids = ", ".join(map(str, plan.refused))
+        found.append(("PasswordSize", f"inbounds {ids} want another size of password: rotate"))
+    if plan.quarantined:
+        found.append(("Quarantined", f"{len(plan.quarantined)} clients carry our mark, no reason"))
+    if desired.policy.require_xray and is_xray_down(look):
+        found.append(("XrayDown", f"the panel says that Xray is in state {look.xray.value}"))
+    if look.unverified_version:
+        found.append(("UnverifiedVersion", f"{look.version} is newer than what was verified"))
+    debts = [a for a in plan.of(Verb.DELETE) if a.row is not None and a.row.delete_attempts >= 3]
+    if debts:
+        found.append(
+            ("DeleteRefused", f"the panel keeps {debts[0].email} and {len(debts) - 1} more")
+        )
+    return [Condition(ConditionType.DRIFTED, reason, message) for reason, message in found]
+
+
+def _counts(plan: Plan) -> Counts:
+    verbs = Counter(action.verb for action in plan.actions)
+    return Counts(
+        desired=plan.wanted_keys,
+        live=plan.live,
+        pending=verbs[Verb.CREATE] + len(plan.waiting),
+        deleting=verbs[Verb.DELETE],
+        foreign=len(plan.foreign),
+        quarantined=len(plan.quarantined),
+        drift=sum(action.drift for action in plan.actions),
+    )
+
+
+def events_of(before: NodeStatus, after: NodeStatus) -> tuple[Event, ...]:
+    """Name the conditions that came and went in this turn."""
+    old = {(c.type, c.reason) for c in before.conditions if c.status}
+    new = {(c.type, c.reason): c.message for c in after.conditions if c.status}
+    came = [
+        Event("condition_came", detail=f"{kind.value}/{reason}: {message}")
+        for (kind, reason), message in new.items()
+        if (kind, reason) not in old
+    ]
+    went = [
+        Event("condition_went", detail=f"{kind.value}/{reason}")
+        for kind, reason in sorted(old)
+        if (kind, reason) not in new
+    ]
+    return (*came, *went)

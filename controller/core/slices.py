@@ -1,0 +1,271 @@
+"""One slice: deletes with their proof and finalise, or changes with their intent and proof.
+
+Callers: reconcile, in the order that `Turn.next_slice` chooses.
+Sans-I/O like the spine: every `perform` is a crash point. Not here: what runs next, status.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from controller.core.compose import (
+    DISABLE_RUNG,
+    RESTORE_RUNG,
+    Seeds,
+    compose_record,
+    compose_row,
+    cut_writes,
+    restore,
+    seeds_needed,
+)
+from controller.core.desired import Desired
+from controller.core.effects import (
+    Finalise,
+    Gone,
+    JournalIntent,
+    Observe,
+    Outcome,
+    ReadSeeds,
+    RecordRows,
+    ReserveDeletes,
+    StartApprovals,
+    Steps,
+    Verb,
+    Verdict,
+    Write,
+    perform,
+)
+from controller.core.guards import counted_deletes
+from controller.core.observed import NotObserved
+from controller.core.placeholder import is_placeholder_action
+from controller.core.plan import Action
+from controller.core.turn import Turn
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import Email
+from desired_state.model.placement import DeleteReason
+
+
+def run_slice(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
+    """Run deletes with their proof, or everything else with its proof."""
+    if turn.checked.started:
+        yield from perform(
+            StartApprovals(turn.target.node, turn.checked.started, turn.desired.epoch)
+        )
+        turn.desired = _started(turn.desired, turn.checked.started, turn.now)
+    if piece[0].verb is Verb.DELETE:
+        yield from run_deletes(turn, piece)
+    else:
+        yield from run_changes(turn, piece)
+
+
+def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
+    """Delete, look, and finalise what is proved gone."""
+    if not (yield from reserve(turn)):
+        return
+    seeds = yield from read_seeds(turn, piece)
+    tried = yield from send(turn, _delete_writes(turn, piece, seeds))
+    if not tried or not (yield from look_again(turn)):
+        return
+    answered = {
+        member.email.lower()
+        for write, outcome in tried
+        if write.verb is Verb.DELETE and outcome.verdict is not Verdict.UNKNOWN
+        for member in write.members
+    }
+    for action in piece:
+        turn.given_up.setdefault(action.email.lower(), "its delete was not proved")
+    if turn.checked.is_trusted:
+        yield from finalise(turn, piece, answered)
+        yield from count_refused(turn, piece, tried)
+
+
+def finalise(turn: Turn, piece: tuple[Action, ...], answered: set[str]) -> Steps[None]:
+    """Bury what we deleted ourselves and then did not see: absence alone proves nothing.
+
+    A delete without an answer proves nothing either; the next turn repeats it. After a create without
+    an answer, no sooner than 60 s: its request may still be on the way.
+    """
+    seen = {client.email.lower() for client in turn.look.clients}
+    wait = timedelta(seconds=turn.desired.policy.unknown_create_wait_s)
+    gone: dict[str, Gone] = {}
+    for action in piece:
+        email, row = action.email.lower(), action.row
+        if row is None or email in seen or email not in answered:
+            continue
+        if row.create_unknown_at is not None and turn.now < row.create_unknown_at + wait:
+            continue
+        gone[email] = _gone(row, action)
+    if not gone:
+        return
+    buried = tuple(gone.values())
+    yield from perform(Finalise(turn.target.node, buried, turn.desired.epoch))
+    turn.deleted += len(buried)
+    turn.bury(buried)
+    for email in gone:
+        turn.given_up.pop(email, None)
+    turn.draw()
+
+
+def count_refused(
+    turn: Turn, piece: tuple[Action, ...], tried: list[tuple[Write, Outcome]]
+) -> Steps[None]:
+    """Count deletes that were answered and yet left the client there: the next turn climbs a rung."""
+    seen = {client.email.lower() for client in turn.look.clients}
+    answered = {
+        member.email.lower()
+        for write, outcome in tried
+        if outcome.verdict in (Verdict.APPLIED, Verdict.REJECTED)
+        for member in write.members
+    }
+    rows = {
+        a.email.lower(): replace(
+            a.row, delete_attempts=a.row.delete_attempts + 1, delete_reason=DeleteReason(a.reason)
+        )
+        for a in piece
+        if a.row is not None and a.email.lower() in seen & answered
+    }
+    if rows:
+        yield from perform(RecordRows(turn.target.node, tuple(rows.values()), turn.desired.epoch))
+        turn.put_rows(rows.values())
+        turn.draw()
+
+
+def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
+    """Update, journal the intent, create, look, and record what is proved."""
+    seeds = yield from read_seeds(turn, piece)
+    creates = [action for action in piece if action.verb is Verb.CREATE]
+    if creates:
+        # Before the call: when its answer is lost, the journal still knows what may exist.
+        rows = tuple(compose_row(a, turn.desired, seeds, turn.now) for a in creates)
+        yield from perform(JournalIntent(turn.target.node, rows, turn.desired.epoch))
+        turn.put_rows(rows)
+    tried = yield from send(turn, _change_writes(turn, piece, seeds))
+    if not tried or not (yield from look_again(turn)):
+        return
+    sent = {member.email.lower() for write, _ in tried for member in write.members}
+    healed = tuple(a.email for a in piece if a.drift and a.email.lower() in sent)
+    yield from learn(turn, healed, created={a.email.lower() for a in creates})
+    turn.narrow(tried)
+    if is_placeholder_action(piece[0]):
+        live = {row.email for row in turn.desired.journal if row.state is JournalState.LIVE}
+        turn.held_inbounds |= {i for a in piece if a.email not in live for i in a.inbound_ids}
+
+
+def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = ()) -> Steps[None]:
+    """Record what the last look proved: seen, equal, or found without a row."""
+    if not turn.checked.is_trusted:
+        return
+    learned = turn.plan.learned
+    if not learned and not healed:
+        return
+    yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed))
+    proved = {row.email.lower() for row in learned}
+    new = proved & set(created)
+    turn.created += len(new)
+    turn.healed += len(healed)
+    turn.updated += len(proved - new) if turn.sent else 0
+    turn.put_rows(learned)
+    turn.plan = replace(turn.plan, learned=())
+
+
+def look_again(turn: Turn) -> Steps[bool]:
+    """Look after writes: an answer is a hint, only this tells."""
+    look = yield from perform(Observe(turn.target))
+    if isinstance(look, NotObserved):
+        turn.lost, turn.stopped = look, True
+        return False
+    turn.see(look)
+    return True
+
+
+def reserve(turn: Turn) -> Steps[bool]:
+    """Take this turn's deletes from the fleet's share, once, before the first of them."""
+    if turn.reserved:
+        return True
+    count = len(counted_deletes(turn.checked.allowed) - turn.checked.approved_deletes)
+    if count:
+        allowed = yield from perform(
+            ReserveDeletes(turn.target.node, count, turn.plan.owned, turn.desired.epoch, turn.now)
+        )
+        if not allowed:
+            turn.refuse_deletes(f"{count} deletes exceed the fleet's share of the last minutes")
+            return False
+    turn.reserved = True
+    return True
+
+
+def read_seeds(turn: Turn, piece: tuple[Action, ...]) -> Steps[Seeds]:
+    """Read the seeds that a slice writes with."""
+    wanted = seeds_needed(piece)
+    if not wanted:
+        return {}
+    return (yield from perform(ReadSeeds(turn.target.node, wanted)))
+
+
+def send(turn: Turn, writes: Iterable[Write]) -> Steps[list[tuple[Write, Outcome]]]:
+    """Issue writes in order, up to the first that is unknown or was not sent.
+
+    Returns:
+        Those that may have reached the panel.
+    """
+    tried = []
+    for write in writes:
+        outcome = yield from perform(write)
+        turn.note(write, outcome)
+        if outcome.verdict is not Verdict.NOT_SENT:
+            tried.append((write, outcome))
+        if outcome.ends_writing:
+            break
+    return tried
+
+
+def _delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Iterable[Write]:
+    """Climb the ladder: bulk, single, restore the credential and delete, switch off; then single."""
+    features = turn.look.features
+    together, alone = [], []
+    for action in piece:
+        rung = action.row.delete_attempts if action.row is not None else 0
+        record = compose_record(action, turn.desired, seeds)
+        if rung == 0:
+            together.append((record, turn.width))
+            continue
+        if rung == RESTORE_RUNG and action.current is not None:
+            restored = compose_record(restore(action), turn.desired, seeds)
+            alone.append((Verb.UPDATE, restored))
+        if rung == DISABLE_RUNG and action.current is not None and action.current.enable:
+            alone.append((Verb.DISABLE, record))
+        else:
+            alone.append((Verb.DELETE, record))
+    yield from cut_writes(turn.target, Verb.DELETE, together, features)
+    for verb, record in alone:
+        yield from cut_writes(turn.target, verb, [(record, 1)], features)
+
+
+def _change_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Iterable[Write]:
+    """Cut changes into calls, verb by verb, in the plan's order: creates come last."""
+    for verb in Verb:
+        records = [
+            (compose_record(a, turn.desired, seeds), turn.widths.get(a.email.lower(), turn.width))
+            for a in piece
+            if a.verb is verb
+        ]
+        if records:
+            yield from cut_writes(turn.target, verb, records, turn.look.features)
+
+
+def _gone(row: JournalRow, action: Action) -> Gone:
+    seen = action.current
+    row = replace(row, delete_reason=DeleteReason(action.reason))
+    if seen is None:
+        return Gone(row)
+    return Gone(row, seen.up_bytes, seen.down_bytes)
+
+
+def _started(desired: Desired, digests: tuple[str, ...], now: datetime) -> Desired:
+    return replace(
+        desired,
+        approvals=tuple(
+            replace(a, started_at=now) if a.digest in digests and a.started_at is None else a
+            for a in desired.approvals
+        ),
+    )
