@@ -88,7 +88,7 @@ def stats_text(panel: "Panel", inbound: InboundRow, rows: list[TrafficRow]) -> s
     for row in rows:
         seen.add(row.email.lower())
         shown.append(_stat(panel, inbound, row))
-    if panel.version >= (3, 1, 0):
+    if panel.version >= (3, 0, 0):
         for entry in inbound.settings.clients:
             key = entry.email.lower()
             row_found = panel.state.traffic.get(entry.email) if key and key not in seen else None

@@ -15,6 +15,7 @@ from simulator.ports import check_port, check_tag, is_auto_tag, resolve_tag
 from simulator.rows import add_row, drop_row, update_row
 from simulator.settings import Settings
 from simulator.state import InboundRow
+from simulator.texts import failure
 from simulator.v3_records import find_email_clash, sync_inbound
 from simulator.wire import Call, Refused, Reply, Route, envelope, not_found, obj, obj_text, refuse
 
@@ -114,7 +115,7 @@ def _invalid(call: Call, form: Doc) -> Reply | None:
         return None
     issues = []
     port = _integer(form.get("port"))
-    lowest = 0 if call.version >= (3, 6, 0) else 1
+    lowest = 0 if call.version >= (3, 2, 6) else 1
     if port > _LARGEST_PORT:
         issues.append(_issue("port", "lte", "65535"))
     elif port < lowest and form.get("protocol"):
@@ -146,21 +147,36 @@ def _add(call: Call) -> Reply:
     if (invalid := _invalid(call, form)) is not None:
         return invalid
     inbound = make_inbound(call.panel, form)
-    check_port(call.panel, inbound)
-    inbound.tag = resolve_tag(call.panel, inbound)
-    check_tag(call.panel, inbound)
-    check_new_clients(call.panel, inbound)
-    store_inbound(call.panel, inbound)
+    if call.version < (3, 2, 0):
+        inbound.tag = resolve_tag(call.panel, inbound)
+    try:
+        _insert(call.panel, inbound)
+    except Refused as refused:
+        # QUIRK(refused-add-shows-object, 3x-ui up to 2.6.3): with id 0, under the add's sentence.
+        return _refused(call, refused, "inbound_added", view_inbound(call.panel, inbound, "null"))
     return call.done("inbound_added", view_inbound(call.panel, inbound, "null"))
+
+
+def _refused(call: Call, refused: Refused, key: str, shown: str) -> Reply:
+    """A refusal of add, update or del, which early versions name after the action."""
+    if call.version > (2, 6, 3):
+        raise refused
+    message = failure(key, refused.inner, call.version, call.language)
+    return envelope(message, shown, success=False)
+
+
+def _insert(panel: "Panel", inbound: InboundRow) -> None:
+    check_port(panel, inbound)
+    inbound.tag = resolve_tag(panel, inbound)
+    check_tag(panel, inbound)
+    check_new_clients(panel, inbound)
+    store_inbound(panel, inbound)
 
 
 def _import(call: Call) -> Reply:
     data = gojson.parse(str(call.form().get("data") or ""))
     inbound = make_inbound(call.panel, data if isinstance(data, dict) else {})
-    check_port(call.panel, inbound)
-    inbound.tag = resolve_tag(call.panel, inbound)
-    check_new_clients(call.panel, inbound)
-    store_inbound(call.panel, inbound)
+    _insert(call.panel, inbound)
     return call.done("inbound_added", view_inbound(call.panel, inbound, "null"))
 
 
@@ -197,7 +213,10 @@ def store_inbound(panel: "Panel", inbound: InboundRow) -> None:
 
 def _delete(call: Call) -> Reply:
     inbound_id = call.number("id")
-    delete_inbound(call.panel, inbound_id)
+    try:
+        delete_inbound(call.panel, inbound_id)
+    except Refused as refused:
+        return _refused(call, refused, "inbound_deleted", str(inbound_id))
     return call.done("inbound_deleted", str(inbound_id))
 
 
@@ -235,9 +254,12 @@ def _update(call: Call) -> Reply:
     if (invalid := _invalid(call, form)) is not None:
         return invalid
     new = make_inbound(call.panel, form)
-    check_port(call.panel, new, inbound_id)
-    old = find_inbound(call.panel, inbound_id)
-    new.id = old.id
+    new.id = inbound_id
+    try:
+        check_port(call.panel, new, inbound_id)
+        old = find_inbound(call.panel, inbound_id)
+    except Refused as refused:
+        return _refused(call, refused, "inbound_updated", view_inbound(call.panel, new, "null"))
     _follow_tag(call.panel, old, new)
     _follow_clients(call.panel, old, new)
     _keep_timestamps(call.panel, old, new)

@@ -123,7 +123,7 @@ def _default_settings(call: Call) -> Reply:
         "defaultCert": "",
         "defaultKey": "",
         "expireDiff": 0,
-        "ipLimitEnable": version >= (3, 4, 0),
+        "ipLimitEnable": version >= (3, 3, 1),
         "pageSize": 25 if version >= (2, 8, 0) else 50,
         "subEnable": version >= (2, 8, 2),
         "subURI": f"{base}/sub/",
@@ -141,14 +141,18 @@ def _settings_by_version(call: Call, base: str) -> dict[str, object]:
     else:
         values |= {"subJsonEnable": False, "subJsonURI": "", "subTitle": ""}
     if version >= (2, 9, 0):
-        clash = version < (3, 0, 0)
+        clash = version < (3, 2, 7)
         values |= {"subClashEnable": clash, "subClashURI": f"{base}/clash/" if clash else ""}
     if version <= (3, 3, 1):
         values["remarkModel"] = "-ieo"
-    if version >= (3, 6, 0):
-        names = ("accessLogEnable", "devChannelEnable", "isDevBuild")
-        values |= dict.fromkeys(names, False)
-        values |= dict.fromkeys(("subDomain", "subThemeDir", "webDomain"), "")
+    if version >= (3, 2, 7):
+        values |= {"subDomain": "", "webDomain": ""}
+    if version >= (3, 3, 0):
+        values["subThemeDir"] = ""
+    if version >= (3, 3, 1):
+        values["accessLogEnable"] = False
+    if version >= (3, 4, 2):
+        values |= {"devChannelEnable": False, "isDevBuild": False}
     return values
 
 

@@ -95,7 +95,7 @@ def _summary(call: "Call", rows: list[Row]) -> dict[str, object]:
         buckets[_bucket(call, record)].append(record.email)
     online = call.panel.background.online()
     counts: dict[str, object] = {}
-    if call.version >= (3, 3, 1):
+    if call.version >= (3, 6, 0):
         counts = {
             "onlineCount": len(online),
             "depletedCount": len(buckets["depleted"]),

@@ -28,7 +28,7 @@ def _status(call: Call) -> Reply:
         "cpu": 1.0,
         "cpuCores": 2,
         "logicalPro": 2,
-        "cpuSpeedMhz": 2300,
+        "cpuSpeedMhz": 2299.998,
         "mem": {"current": 500_000_000, "total": 2_000_000_000},
         "swap": {"current": 0, "total": 0},
         "disk": {"current": 2_000_000_000, "total": 20_000_000_000},
@@ -43,7 +43,7 @@ def _status(call: Call) -> Reply:
     if version >= (3, 3, 0):
         status["panelGuid"] = panel.state.guid
     status |= {"uptime": 86_400 + uptime_s, "loads": [0.1, 0.2, 0.3], "tcpCount": 20, "udpCount": 2}
-    status |= _network(packets=version >= (3, 4, 0))
+    status |= _network(packets=version >= (3, 2, 7))
     status["appStats"] = {"threads": 15, "mem": 50_000_000, "uptime": uptime_s}
     return obj(status)
 

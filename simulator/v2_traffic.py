@@ -75,10 +75,12 @@ def _reset_client(call: Call) -> Reply:
     if found is None:
         # QUIRK(reset-unknown-crashes, 3x-ui up to 2.8.0): a nil row is dereferenced.
         raise Panic
-    row = found[0]
+    row, inbound_id = found[0], call.number("id")
     if not row.enable:
-        find_inbound(call.panel, call.number("id"))
+        find_inbound(call.panel, inbound_id)
     reset_row(row)
+    if call.version >= (3, 0, 0) and inbound_id in call.panel.state.inbounds:
+        call.panel.state.inbounds[inbound_id].last_reset_ms = call.panel.clock.now_ms()
     return call.done("traffic_reset")
 
 

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 
 def attachments_by_record(panel: "Panel") -> dict[int, list[int]]:
-    """Inbound ids of every attached client, ascending."""
+    """Inbound ids of every attached client.
+
+    QUIRK(list-attachments-unordered, 3x-ui 3.1.0+): in the order in which the inbounds were
+    written last; only the single read sorts them.
+    """
     result: dict[int, list[int]] = {}
-    for inbound_id in sorted(panel.state.links):
+    for inbound_id in panel.state.links:
         for record_id in panel.state.links[inbound_id]:
             result.setdefault(record_id, []).append(inbound_id)
     return result

@@ -171,6 +171,8 @@ def sync_inbound(panel: "Panel", inbound: InboundRow) -> None:
                 raise Refused(message)
             continue
         links[record.id] = text_of(entry.data, "flow")
+    # Rewritten links come last: the list shows attachments in that order.
+    panel.state.links.pop(inbound.id, None)
     panel.state.links[inbound.id] = links
 
 
