@@ -1,0 +1,312 @@
+"""The database of the core's effects in memory: it keeps, fences and counts, and decides nothing.
+
+Callers: `world` (executes effects on it), `people` (writes desired state into it). Each database effect
+is one transaction here too: it happens wholly, or `StoreFailed` is raised and nothing has changed.
+Not here: SQL, panels, the choices that people and the scheduler make.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from controller.core import effects as fx
+from controller.core.conditions import NodeStatus
+from controller.core.desired import Approval, BoundInbound, Desired, Heal, KeyOnNode, NodeRequest
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import (
+    Email,
+    Epoch,
+    Generation,
+    KeyId,
+    NodeName,
+    Revision,
+    SubscriptionId,
+)
+from desired_state.model.node import Credentials, Match, Mode, NodeTarget, Tls
+from desired_state.model.ownership import InstallationSecret, Ownership
+from desired_state.model.placement import Placement
+from desired_state.model.policy import Policy
+from desired_state.model.subscription import Subscription
+
+OWNERSHIP = Ownership((InstallationSecret(1, b"secret of a test installation"),))
+TOMBSTONES_LIVE = timedelta(days=30)
+HEALS_COUNT_FOR = timedelta(hours=1)
+
+
+class StoreFailed(Exception):
+    """A transaction did not happen: the turn ends here."""
+
+
+class Fenced(StoreFailed):
+    """The epoch of the effect is not the node's any more."""
+
+
+@dataclass
+class NodeRow:
+    """Everything stored of one node."""
+
+    name: NodeName
+    mode: Mode = Mode.ENFORCE
+    epoch: Epoch = Epoch(1)
+    policy: Policy = Policy()
+    matches: tuple[Match, ...] = ()
+    draining: bool = False
+    fingerprint: str = "f1"
+    bound: tuple[BoundInbound, ...] | None = None
+    match_digest: str = ""
+    guid: str | None = None
+    status: NodeStatus = field(default_factory=NodeStatus)
+    approvals: tuple[Approval, ...] = ()
+    requests: tuple[NodeRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as stored: wanted or revoked, its present generation, its subscription."""
+
+    id: KeyId
+    generation: Generation
+    subscription: SubscriptionId
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """Deletes that were reserved at a moment."""
+
+    at: datetime
+    node: NodeName
+    count: int
+
+
+def seed_of(key: KeyId, generation: Generation) -> bytes:
+    """Return the seed of a generation: fixed by its name, as if it had been drawn once."""
+    return hashlib.sha256(f"{key}/{generation}".encode()).digest()
+
+
+@dataclass
+class FakeStore:
+    """All tables, and the counts that the oracles read.
+
+    `journal` holds rows of every state; `gone_at` when a row became a tombstone. `writes` counts the
+    transactions that committed, `counters` the bytes booked for a key and a node.
+    """
+
+    nodes: dict[NodeName, NodeRow] = field(default_factory=dict)
+    keys: dict[KeyId, KeyRow] = field(default_factory=dict)
+    subscriptions: dict[SubscriptionId, Subscription] = field(default_factory=dict)
+    placements: dict[tuple[KeyId, NodeName], Placement] = field(default_factory=dict)
+    journal: dict[tuple[NodeName, Email], JournalRow] = field(default_factory=dict)
+    gone_at: dict[tuple[NodeName, Email], datetime] = field(default_factory=dict)
+    counters: dict[tuple[KeyId, NodeName], int] = field(default_factory=dict)
+    counter_bases: dict[tuple[KeyId, NodeName], int] = field(default_factory=dict)
+    heals: tuple[tuple[NodeName, Email, datetime], ...] = ()
+    budget: tuple[Deletes, ...] = ()
+    events: tuple[tuple[NodeName, fx.Event], ...] = ()
+    revision: Revision = Revision(1)
+    writes: int = 0
+    ownership: Ownership = OWNERSHIP
+
+    def copy(self) -> "FakeStore":
+        """Return a store that goes its own way from here."""
+        twin = copy(self)
+        twin.nodes = {name: copy(row) for name, row in self.nodes.items()}
+        for name in (
+            "keys", "subscriptions", "placements", "journal", "gone_at", "counters",
+            "counter_bases",
+        ):  # fmt: skip
+            setattr(twin, name, dict(getattr(self, name)))
+        return twin
+
+    def add_node(self, name: str, **fields: object) -> NodeRow:
+        """Declare a node."""
+        row = NodeRow(NodeName(name), **fields)  # type: ignore[arg-type]
+        self.nodes[row.name] = row
+        return row
+
+    def target(self, name: NodeName) -> NodeTarget:
+        """Build what reaches a node's panel."""
+        row = self.nodes[name]
+        return NodeTarget(
+            node=name,
+            url=f"http://127.0.0.1/{name}/",
+            credentials=Credentials(token="t"),
+            tls=Tls(),
+            mode=row.mode,
+            fingerprint=row.fingerprint,
+        )
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def read_desired(self, effect: fx.ReadDesired, now: datetime) -> Desired:
+        """Collect what the plan of one node needs."""
+        row = self.nodes[effect.node]
+        rows = [r for (node, _), r in self.journal.items() if node == row.name]
+        live = tuple(r for r in rows if r.state is not JournalState.GONE)
+        placed = {k: p for (k, node), p in self.placements.items() if node == row.name}
+        concerned = {*placed, *(r.key for r in live if r.key is not None)}
+        known = concerned | {r.key for r in rows if r.key is not None}
+        return Desired(
+            node=row.name,
+            mode=row.mode,
+            revision=self.revision,
+            epoch=row.epoch,
+            ownership=self.ownership,
+            policy=row.policy,
+            matches=row.matches,
+            bound=row.bound,
+            match_digest=row.match_digest,
+            guid=row.guid,
+            keys=tuple(
+                self._key_on_node(self.keys[k], row.name, placed.get(k))
+                for k in sorted(concerned)
+                if k in self.keys
+            ),
+            journal=tuple(sorted(live, key=lambda r: r.email)),
+            tombstones=self._tombstones(row.name, rows, now),
+            generations={k: self.keys[k].generation for k in known if k in self.keys},
+            approvals=row.approvals,
+            requests=row.requests,
+            heals=self._heals_of(row.name, now),
+            draining=row.draining,
+            status=row.status,
+        )
+
+    def read_generations(self, effect: fx.ReadGenerations) -> Mapping[KeyId, Generation]:
+        """Tell the current generation of keys; one that is not stored is missing."""
+        return {k: self.keys[k].generation for k in effect.keys if k in self.keys}
+
+    def read_seeds(self, effect: fx.ReadSeeds) -> Mapping[tuple[KeyId, Generation], bytes]:
+        """Hand out the seeds asked for; one of a key that is not stored is missing."""
+        return {
+            (key, generation): seed_of(key, generation)
+            for key, generation in effect.wanted
+            if key in self.keys
+        }
+
+    def _key_on_node(self, key: KeyRow, node: NodeName, placement: Placement | None) -> KeyOnNode:
+        held_by = None
+        if placement is not None and placement.replaces is not None:
+            still = any(
+                r.key == key.id and r.state is not JournalState.GONE
+                for (where, _), r in self.journal.items()
+                if where == placement.replaces
+            )
+            held_by = placement.replaces if still else None
+        lost = Subscription(key.subscription, tariff="", lost=True)  # type: ignore[arg-type]
+        return KeyOnNode(
+            key=key.id,
+            generation=key.generation,
+            subscription=self.subscriptions.get(key.subscription, lost),
+            placed=placement is not None and placement.leaving is None,
+            leaving=placement.leaving if placement is not None else None,
+            held_by=held_by,
+            counter_base_bytes=self.counter_bases.get((key.id, node), 0),
+        )
+
+    def _tombstones(
+        self, node: NodeName, rows: list[JournalRow], now: datetime
+    ) -> tuple[JournalRow, ...]:
+        return tuple(
+            sorted(
+                (
+                    r
+                    for r in rows
+                    if r.state is JournalState.GONE
+                    and now - self.gone_at[node, r.email] < TOMBSTONES_LIVE
+                ),
+                key=lambda r: r.email,
+            )
+        )
+
+    def _heals_of(self, node: NodeName, now: datetime) -> tuple[Heal, ...]:
+        times: dict[Email, list[datetime]] = {}
+        for where, email, at in self.heals:
+            if where == node and now - at < HEALS_COUNT_FOR:
+                times.setdefault(email, []).append(at)
+        return tuple(Heal(email, tuple(at)) for email, at in sorted(times.items()))
+
+    # -- writes ------------------------------------------------------------------------------------
+
+    def write(self, effect: fx.Effect[None] | fx.ReserveDeletes, now: datetime) -> object:
+        """Do one database effect as one transaction, if its epoch is still the node's."""
+        row = self.nodes[effect.node]  # type: ignore[attr-defined]
+        if effect.epoch != row.epoch:  # type: ignore[union-attr]
+            raise Fenced(f"{type(effect).__name__} with epoch {effect.epoch}")  # type: ignore[union-attr]
+        self.writes += 1
+        match effect:
+            case fx.Bind():
+                row.bound, row.match_digest = effect.inbounds, effect.match_digest
+                row.guid = row.guid if effect.guid is None else effect.guid
+            case fx.ReserveDeletes():
+                return self._reserve(effect, row.policy)
+            case fx.StartApprovals():
+                row.approvals = tuple(
+                    replace(a, started_at=now)
+                    if a.digest in effect.digests and a.started_at is None
+                    else a
+                    for a in row.approvals
+                )
+            case fx.JournalIntent():
+                self._upsert(effect.rows, now)
+            case fx.RecordRows():
+                self._upsert(effect.rows, now)
+                self.heals += tuple((row.name, email, now) for email in effect.healed)
+            case fx.Finalise():
+                self._finalise(effect, now)
+            case fx.WriteStatus():
+                row.status = effect.status
+                row.requests = tuple(r for r in row.requests if r.token not in effect.answered)
+                self.events += tuple((row.name, event) for event in effect.events)
+            case _:
+                raise AssertionError(f"an effect that the store does not know: {effect}")
+        return None
+
+    def _upsert(self, rows: tuple[JournalRow, ...], now: datetime) -> None:
+        for row in rows:
+            place = row.node, row.email
+            self.journal[place] = row
+            if row.state is JournalState.GONE:
+                self.gone_at.setdefault(place, now)
+            else:
+                self.gone_at.pop(place, None)
+
+    def _finalise(self, effect: fx.Finalise, now: datetime) -> None:
+        for gone in effect.gone:
+            place = gone.row.node, gone.row.email
+            self.journal[place] = replace(gone.row, state=JournalState.GONE)
+            self.gone_at[place] = now
+            if gone.row.key is not None:
+                usage = gone.row.key, gone.row.node
+                booked = gone.up_bytes + gone.down_bytes
+                self.counters[usage] = self.counters.get(usage, 0) + booked
+                self._end_placement(gone.row.key, gone.row.node)
+
+    def _end_placement(self, key: KeyId, node: NodeName) -> None:
+        """Forget a placement that was leaving once nothing of its key is journalled there."""
+        placement = self.placements.get((key, node))
+        if placement is None or placement.leaving is None or self.has_rows(key, node):
+            return
+        del self.placements[key, node]
+
+    def has_rows(self, key: KeyId, node: NodeName) -> bool:
+        """Whether any generation of a key is not finalised on a node."""
+        return any(
+            r.key == key and r.state is not JournalState.GONE
+            for (where, _), r in self.journal.items()
+            if where == node
+        )
+
+    def _reserve(self, effect: fx.ReserveDeletes, policy: Policy) -> bool:
+        window = timedelta(seconds=policy.fleet_delete_window_s)
+        recent = sum(d.count for d in self.budget if effect.now - d.at < window)
+        live = sum(r.state is JournalState.LIVE for r in self.journal.values())
+        share = max(
+            policy.max_delete_floor, int(policy.fleet_delete_share * max(live, effect.owned))
+        )
+        if recent + effect.count > share:
+            return False
+        self.budget += (Deletes(effect.now, effect.node, effect.count),)
+        return True

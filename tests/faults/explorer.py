@@ -1,0 +1,212 @@
+"""Every fault at every effect, alone and in pairs: runs plans of faults and asks four oracles.
+
+A plan maps the number of an effect to a fault. The second fault of a pair is chosen from what the run
+with the first one really does, so that every effect that a fault causes is hit too. Callers: the tests
+beside it, mutants. Not here: scenarios, what must hold.
+
+Plans that no controller can survive are left out by a rule with a name, counted in the report.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from controller.core import effects as fx
+from controller.core.features import Version
+from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault
+from tests.fakes.panel import FakePanel
+from tests.fakes.world import Turn, World
+from tests.faults import oracles
+from tests.faults.safety import Safety, Violation, no_live_tombstone, one_generation
+from tests.faults.scenarios import Scenario
+
+Plan = Mapping[int, Fault]
+ROUNDS_TO_CONVERGE = 3
+UNKNOWN_CREATE_S = 61
+LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
+
+
+@dataclass
+class Report:
+    """What was tried and what broke. `violations`: scenario, version, plan, message."""
+
+    plans: int = 0
+    effects: int = 0
+    excluded: Counter[str] = field(default_factory=Counter)
+    violations: list[tuple[str, Version, dict[int, str], str]] = field(default_factory=list)
+    broken: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Report") -> None:
+        """Add another report to this one."""
+        self.plans += other.plans
+        self.effects += other.effects
+        self.excluded += other.excluded
+        self.violations += other.violations
+        self.broken += other.broken
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The run without faults that others are compared with."""
+
+    facts: oracles.Facts
+    counts: oracles.Counts
+
+
+@dataclass
+class Run:
+    """The turns of one plan, for choosing the next fault: flat lists over all of them."""
+
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def effects(self) -> list[fx.Effect[object]]:
+        return [effect for turn in self.turns for effect in turn.effects]
+
+    @property
+    def options(self) -> list[tuple[Fault, ...]]:
+        return [options for turn in self.turns for options in turn.options]
+
+
+class Explorer:
+    """Tries plans on one scenario and one version."""
+
+    def __init__(self, scenario: Scenario, version: Version) -> None:
+        self.scenario = scenario
+        self.version = version
+        self.base = scenario.build(version)
+        self.base.watch = Safety()
+        self.report = Report()
+        world = self.base.copy()
+        self._play(world, {}, scenario.rounds)
+        self._settle(world, waits=False)
+        self.clean = Clean(oracles.facts(world), oracles.counts(world))
+
+    # -- choosing plans ----------------------------------------------------------------------------
+
+    def singles(self) -> Iterator[Plan]:
+        """Every fault at every effect of the run without faults."""
+        for at, faults in enumerate(self._options({}, 0)):
+            for fault in faults:
+                yield {at: fault}
+
+    def pairs(self) -> Iterator[Plan]:
+        """Every pair: the second fault at any later effect, to the end of the turn after the first."""
+        for first in self.singles():
+            at = max(first)
+            for later, faults in enumerate(self._options(first, 1)):
+                if later > at:
+                    for fault in faults:
+                        # A crash after a read changes nothing that the end of the turn would not.
+                        yield {**first, later: fault}
+
+    def _options(self, plan: Plan, extra_rounds: int) -> list[tuple[Fault, ...]]:
+        """List what could go wrong at each effect of a run under a plan."""
+        world = self.base.copy()
+        world.recording = True
+        try:
+            return self._play(world, plan, self.scenario.rounds + extra_rounds).options
+        except Violation:
+            return []  # The plan itself is reported when it is tried.
+
+    # -- trying them -------------------------------------------------------------------------------
+
+    def explore(self, *, pairs: bool) -> Report:
+        """Try no fault, every single one and, if asked, every pair."""
+        self.attempt({})
+        for plan in self.singles():
+            self.attempt(plan)
+        if pairs:
+            for plan in self.pairs():
+                self.attempt(plan)
+        return self.report
+
+    def attempt(self, plan: Plan) -> None:
+        """Run one plan, let the faults stop, and ask the oracles."""
+        world = self.base.copy()
+        self.report.plans += 1
+        run = Run()
+        try:
+            self._play(world, plan, self.scenario.rounds + (1 if len(plan) > 1 else 0), run)
+            self._settle(world, waits=_left_a_create_open(run))
+            self._ask(world, plan, run)
+        except Violation as violation:
+            rule = impossible(plan, run)
+            if rule is not None:
+                self.report.excluded[rule] += 1
+                return
+            named = {at: fault.name for at, fault in plan.items()}
+            self.report.violations.append((self.scenario.name, self.version, named, str(violation)))
+            self.report.broken[str(violation).split(":")[0]] += 1
+        self.report.effects += len(run.effects)
+
+    def _play(self, world: World, plan: Plan, rounds: int, run: Run | None = None) -> Run:
+        run = run if run is not None else Run()
+        faults = {**dict(self.scenario.base), **plan}
+        number = 0
+        for _ in range(rounds):
+            for name in world.panels:
+                turn = Turn()
+                run.turns.append(turn)
+                world.turn(name, faults, number, turn)
+                number += len(turn.effects)
+            if self.scenario.attend is not None:
+                self.scenario.attend(world)
+        return run
+
+    def _settle(self, world: World, *, waits: bool) -> None:
+        """Let the faults stop: three rounds converge, and the next one writes nothing."""
+        if waits or world.in_flight:
+            self._play(world, {}, 1)
+            world.clock.advance(seconds=UNKNOWN_CREATE_S)
+        for _ in range(ROUNDS_TO_CONVERGE + 1):
+            before = world.writes()
+            for name in world.panels:
+                world.turn(name)
+            if self.scenario.attend is not None:
+                self.scenario.attend(world)
+            if world.writes() == before:
+                return
+        raise Violation(f"L1: still writing after {ROUNDS_TO_CONVERGE} rounds without faults")
+
+    def _ask(self, world: World, plan: Plan, run: Run) -> None:
+        for panel in world.panels.values():
+            one_generation(panel)
+        oracles.check_end(world, self.clean.facts)
+        oracles.check_rows(world)
+        no_live_tombstone(world)
+        oracles.check_counts(world, self.clean.counts, spare(plan, run, world.panel))
+
+
+def _left_a_create_open(run: Run) -> bool:
+    return any(turn.unknown_create for turn in run.turns)
+
+
+# -- rules with a name -----------------------------------------------------------------------------
+
+
+def impossible(plan: Plan, run: Run) -> str | None:
+    """Name the rule by which no controller can survive a plan; None for all others.
+
+    A delete that was answered as done and was not, followed by a look that does not show the client
+    although it is there: nothing that can be seen tells this from a delete that worked.
+    """
+    effects = run.effects
+    for at, fault in plan.items():
+        if fault not in UNDONE or at >= len(effects):
+            continue
+        write = effects[at]
+        if not isinstance(write, fx.Write) or write.verb is not fx.Verb.DELETE:
+            continue
+        verifying = next(
+            (i for i in range(at + 1, len(effects)) if isinstance(effects[i], fx.Observe)), None
+        )
+        if verifying is not None and plan.get(verifying) in UNTRUE_LISTS:
+            return LIE_AND_STALE
+    return None
+
+
+def spare(plan: Plan, run: Run, panel: FakePanel) -> int:
+    """Tell how many creates and deletes more than a clean run a plan excuses, for each email."""
+    del plan, run, panel
+    return 0

@@ -1,0 +1,197 @@
+"""What must hold after every effect: the safety promises S1 to S6 and S8, asked of the truth.
+
+The watch of a `World`. It looks at what the panel really holds and who made it, never at what the core
+believes. S7 (the lease's deadline) is the worker's. Callers: the explorer, the state machine. Not here:
+end states and counts (`oracles`).
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from controller.core import effects as fx
+from controller.core.observed import NotObserved, ObservedClient
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.node import Mode
+from desired_state.model.ownership import EmailParts
+from tests.fakes.panel import GUIDS_SINCE, FakePanel
+from tests.fakes.store import OWNERSHIP
+from tests.fakes.world import World
+
+REMOVING = (fx.Verb.DELETE, fx.Verb.DETACH)
+UNKNOWN_CREATE_WAIT_S = 60
+
+
+class Violation(AssertionError):
+    """A promise was broken; the message begins with its number."""
+
+
+@lru_cache(maxsize=4096)
+def parts_of(email: str) -> EmailParts | None:
+    """Read an email of ours."""
+    return OWNERSHIP.parse(email)
+
+
+@dataclass
+class _TurnSoFar:
+    node: NodeName
+    observes: int = 0
+    calls: int = 0
+    members: int = 0
+    blind: bool = False
+    reserved: int | None = None
+    owned_at_start: int = 0
+    deleted: set[str] = field(default_factory=set)
+    allowed: set[str] = field(default_factory=set)
+    draining: bool = False
+    foreign_before: dict[int, ObservedClient] = field(default_factory=dict)
+    extras_before: dict[str, object] = field(default_factory=dict)
+
+
+class Safety:
+    """Checks every effect of every turn, and counts what it checked."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self._turn = _TurnSoFar(NodeName(""))
+
+    # -- the watch ---------------------------------------------------------------------------------
+
+    def begins(self, world: World, node: NodeName) -> None:
+        row = world.store.nodes[node]
+        self._turn = _TurnSoFar(
+            node,
+            owned_at_start=sum(1 for _ in world.panels[node].ours()),
+            allowed={e.lower() for a in row.approvals for e in a.emails},
+            draining=row.draining,
+        )
+
+    def before(self, world: World, node: NodeName, effect: fx.Effect[object]) -> None:
+        turn = self._turn
+        if isinstance(effect, fx.Observe):
+            turn.observes += 1
+        visits = isinstance(effect, (fx.Observe, fx.Write))
+        if visits and world.store.nodes[node].mode is Mode.PAUSED:
+            raise Violation(f"S4: {type(effect).__name__} on a paused node")
+        if isinstance(effect, fx.Write):
+            self._before_write(world, world.panels[node], effect)
+        elif isinstance(effect, fx.ReserveDeletes):
+            turn.reserved = (turn.reserved or 0) + effect.count
+
+    def after(
+        self, world: World, node: NodeName, effect: fx.Effect[object], result: object
+    ) -> None:
+        self.checked += 1
+        turn, panel = self._turn, world.panels[node]
+        if isinstance(effect, fx.Observe):
+            turn.blind = isinstance(result, NotObserved)
+        elif isinstance(effect, fx.Write):
+            self._after_write(panel, effect)
+        elif isinstance(effect, fx.Finalise):
+            self._nothing_lives(world, panel, effect)
+        elif isinstance(effect, fx.WriteStatus):
+            _no_secret(panel, effect)
+        if node not in world.suspended and not isinstance(effect, fx.Observe):
+            one_generation(panel)
+
+    # -- S1, S4, S5, S8 before a write -----------------------------------------------------------------
+
+    def _before_write(self, world: World, panel: FakePanel, write: fx.Write) -> None:
+        turn, row = self._turn, world.store.nodes[panel.node]
+        turn.calls += 1
+        turn.members += len(write.members)
+        if turn.blind:
+            raise Violation(f"S8: {write.verb} although the last look failed")
+        if turn.observes > 2 * turn.calls + 1:
+            raise Violation(f"S8: {turn.observes} looks for {turn.calls} writes")
+        if row.mode is Mode.OBSERVE or (row.mode is Mode.UPSERT_ONLY and write.verb in REMOVING):
+            raise Violation(f"S4: {write.verb} in mode {row.mode}")
+        if row.guid and panel.version >= GUIDS_SINCE and panel.guid != row.guid:
+            raise Violation(f"S4: {write.verb} on panel {panel.guid}, bound to {row.guid}")
+        turn.foreign_before = panel.foreign()
+        for member in write.members:
+            _names_no_foreigner(panel, write, member)
+        if write.verb is fx.Verb.UPDATE:
+            turn.extras_before = {
+                c.email: c.raw.get("extra") for c in panel.ours() if "extra" in c.raw
+            }
+        if write.verb is fx.Verb.DELETE:
+            self._deletes_are_covered(world, panel, write)
+
+    def _deletes_are_covered(self, world: World, panel: FakePanel, write: fx.Write) -> None:
+        turn, policy = self._turn, world.store.nodes[panel.node].policy
+        there = {c.email.lower() for c in panel.ours()}
+        turn.deleted |= {m.email.lower() for m in write.members} & there
+        if turn.reserved is None or turn.reserved < len(turn.deleted):
+            raise Violation(f"S5: {len(turn.deleted)} deletes, reserved {turn.reserved}")
+        limit = max(policy.max_delete_floor, int(policy.max_delete_share * turn.owned_at_start))
+        beyond = turn.deleted - turn.allowed
+        if len(beyond) > limit and not turn.draining:
+            raise Violation(f"S5: {len(beyond)} deletes without approval, {limit} allowed")
+
+    # -- S1, S3 afterwards -----------------------------------------------------------------------------
+
+    def _after_write(self, panel: FakePanel, write: fx.Write) -> None:
+        if panel.foreign() != self._turn.foreign_before:
+            raise Violation(f"S1: {write.verb} changed a foreign client")
+        for client in panel.ours():
+            extra = self._turn.extras_before.get(client.email)
+            if extra is not None and client.raw.get("extra") != extra:
+                raise Violation(f"update lost an unknown field of {client.email}")
+        self._turn.extras_before = {}
+
+    def _nothing_lives(self, world: World, panel: FakePanel, effect: fx.Finalise) -> None:
+        there = {c.email.lower() for c in panel.ours()}
+        for gone in effect.gone:
+            if gone.row.email.lower() in there:
+                raise Violation(f"S3: {gone.row.email} finalised while it exists")
+            if gone.row.delete_reason is None:
+                raise Violation(f"S5: {gone.row.email} deleted without a reason")
+            since = gone.row.create_unknown_at
+            if since and (world.clock.now - since).total_seconds() < UNKNOWN_CREATE_WAIT_S:
+                raise Violation(f"S3: {gone.row.email} finalised too soon after its unknown create")
+
+
+def one_generation(panel: FakePanel) -> None:
+    """S2: never two live generations of one key on one node."""
+    seen: dict[KeyId, int] = {}
+    for client in panel.ours():
+        parts = parts_of(client.email)
+        if parts is not None and seen.setdefault(parts.key, parts.generation) != parts.generation:
+            raise Violation(f"S2: {parts.key} in two generations on {panel.node}")
+
+
+def one_node(world: World, key: KeyId) -> bool:
+    """Whether a key lives on one node at most."""
+    there = [
+        name
+        for name, panel in world.panels.items()
+        if any((p := parts_of(c.email)) is not None and p.key == key for c in panel.ours())
+    ]
+    return len(there) <= 1
+
+
+def _names_no_foreigner(panel: FakePanel, write: fx.Write, member: fx.ClientRecord) -> None:
+    if write.verb is fx.Verb.CREATE:
+        return
+    spelling = member.current.email if member.current is not None else member.email
+    where = member.inbound_ids[0] if panel.features.email_per_inbound else None
+    for number in panel.numbers_of(spelling, where):
+        if panel.entries[number].foreign:
+            raise Violation(f"S1: {write.verb} names the foreign client {spelling}")
+
+
+def _no_secret(panel: FakePanel, effect: fx.WriteStatus) -> None:
+    text = repr(effect)
+    for client in panel.ours():
+        for secret in (client.sub_id, client.uuid, client.password, client.auth):
+            if secret and secret in text:
+                raise Violation(f"S8: a secret of {client.email} in the status or its events")
+
+
+def no_live_tombstone(world: World) -> None:
+    """Nothing that is recorded as gone is alive; asked of a settled world."""
+    for (node, email), row in world.store.journal.items():
+        alive = {c.email.lower() for c in world.panels[node].ours()}
+        if row.state is JournalState.GONE and email.lower() in alive:
+            raise Violation(f"S3: {email} is recorded as gone and lives on {node}")
