@@ -3,6 +3,8 @@
 Called by the worker, which executes effects with it. Not here: leases, deadlines, back-off.
 """
 
+from dataclasses import replace
+
 from controller.core.effects import Outcome, Verdict, Write
 from controller.core.features import Features
 from controller.core.observed import NotObserved, Observation
@@ -58,7 +60,8 @@ class Panel:
                 self._features = (await self._api.connect()).features
             except PanelError as error:
                 return Outcome(Verdict.NOT_SENT, str(error))
-        return await act(self._api, write, self._features)
+        outcome = await act(self._api, write, self._features)
+        return replace(outcome, ended_at=self._clock.now())
 
     async def close(self) -> None:
         """Close the connections."""
