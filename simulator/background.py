@@ -137,7 +137,9 @@ class Background:
             # QUIRK(renewal-enables-first-only, 3x-ui 3.0.2+): of several inbounds only the first.
             extra = {"enable": True} if enables and index == 0 else {}
             inbound.settings.change(entry, **values, **extra)
-        self._set_record(row.email, expiryTime=row.expiry_ms, **({"enable": True} if enables else {}))
+        self._set_record(
+            row.email, expiryTime=row.expiry_ms, **({"enable": True} if enables else {})
+        )
         self._panel.touch()
 
     def _disable_spent(self) -> None:

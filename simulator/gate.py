@@ -27,7 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _GZIP_LEVEL = 1
 
 
-class ConnectionCut(ConnectionResetError):  # noqa: N818 - what happened, not a fault of ours
+class ConnectionCut(ConnectionResetError):
     """The connection was closed without a whole answer, and there is no socket to close."""
 
 
@@ -111,7 +111,9 @@ def touched_clients(call: Call) -> int:
     """How many clients the inbounds of a write hold: its price in a real panel."""
     state = call.panel.state
     wanted = call.params.get("id", "")
-    found = [state.inbounds[int(wanted)]] if wanted.isdigit() and int(wanted) in state.inbounds else []
+    found = (
+        [state.inbounds[int(wanted)]] if wanted.isdigit() and int(wanted) in state.inbounds else []
+    )
     return sum(len(inbound.settings.clients) for inbound in found or state.inbounds.values())
 
 
@@ -144,9 +146,7 @@ async def send_reply(
     if cut_at is None:
         await connection.send({"type": "http.response.body", "body": body})
         return
-    await connection.send(
-        {"type": "http.response.body", "body": body[:cut_at], "more_body": True}
-    )
+    await connection.send({"type": "http.response.body", "body": body[:cut_at], "more_body": True})
     await connection.cut(reset=True)
 
 

@@ -72,9 +72,7 @@ def indented(value: Any, depth: int = 0, *, sort: bool = True) -> str:  # noqa: 
     pad = "  " * (depth + 1)
     if isinstance(value, dict) and value and not any(_has_members(x) for x in value.values()):
         # The flat objects of clients: 20 times faster than the encoder's own indentation.
-        body = json.dumps(
-            value, ensure_ascii=False, separators=(",\n" + pad, ": "), sort_keys=sort
-        )
+        body = json.dumps(value, ensure_ascii=False, separators=(",\n" + pad, ": "), sort_keys=sort)
         return escape("{\n" + pad + body[1:-1] + "\n" + pad[2:] + "}")
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=sort)
     return escape(text).replace("\n", "\n" + pad[2:])

@@ -135,7 +135,9 @@ def _invalid(call: Call, form: Doc) -> Reply | None:
 
 
 def _issue(name: str, rule: str, param: str) -> dict[str, object]:
-    message = f"Key: 'Inbound.{name}' Error:Field validation for '{name}' failed on the '{rule}' tag"
+    message = (
+        f"Key: 'Inbound.{name}' Error:Field validation for '{name}' failed on the '{rule}' tag"
+    )
     issue: dict[str, object] = {"field": name, "rule": rule}
     if param:
         issue["param"] = param
@@ -362,4 +364,3 @@ ROUTES = (
     Route("POST", f"{_HOME}/:id/resetTraffic", _reset_inbound, since=(3, 0, 2), write=True),
     Route("POST", f"{_HOME}/resetAllTraffics", _reset_all, write=True),
 )
-__all__ = ["ROUTES", "Refused", "delete_inbound", "find_inbound", "make_inbound", "store_inbound"]

@@ -7,7 +7,7 @@ that moved there in 3.3.0.
 import hmac
 from typing import Any
 
-from simulator import gojson
+from simulator import gojson, texts
 from simulator.auth import new_token, totp
 from simulator.state import ApiToken
 from simulator.wire import (
@@ -61,9 +61,7 @@ def _login(call: Call) -> Reply:
     return call.done("login_ok")
 
 
-def _credentials_are_right(
-    call: Call, username: str, password: str, form: dict[str, Any]
-) -> bool:
+def _credentials_are_right(call: Call, username: str, password: str, form: dict[str, Any]) -> bool:
     options, state = call.panel.options, call.panel.state
     right = username == state.username and hmac.compare_digest(
         password.encode(), state.password.encode()
@@ -78,9 +76,7 @@ def _credentials_are_right(
 
 
 def _say(call: Call, key: str) -> Reply:
-    from simulator.texts import say  # noqa: PLC0415 - the module and this word read alike
-
-    return envelope(say(key, call.version, call.language), "null", success=False)
+    return envelope(texts.say(key, call.version, call.language), "null", success=False)
 
 
 def _logout_get(call: Call) -> Reply:
@@ -257,15 +253,17 @@ ROUTES = (
     Route("POST", "/getSecretStatus", _secret_status, until=(2, 5, 8), group="open"),
     Route("GET", "/panel/", _panel_page, group="page"),
     Route("GET", "/panel/csrf-token", _csrf_panel, since=(3, 0, 0), group="page"),
-    Route("GET", "/panel/api/openapi.json", _openapi, since=(3, 2, 0), until=(3, 5, 0), group="open"),
+    Route(
+        "GET", "/panel/api/openapi.json", _openapi, since=(3, 2, 0), until=(3, 5, 0), group="open"
+    ),
     Route("GET", "/panel/api/openapi.json", _openapi, since=(3, 6, 0)),
-    Route("POST", "/panel/setting/defaultSettings", _default_settings, until=(3, 2, 8), group="page"),
+    Route(
+        "POST", "/panel/setting/defaultSettings", _default_settings, until=(3, 2, 8), group="page"
+    ),
     Route("POST", "/panel/api/setting/defaultSettings", _default_settings, since=(3, 3, 0)),
     Route("POST", "/panel/setting/updateUser", _update_user, until=(3, 2, 8), group="page"),
     Route("POST", "/panel/api/setting/updateUser", _update_user, since=(3, 3, 0)),
-    Route(
-        "GET", "/panel/setting/getApiToken", _single_token, (3, 0, 0), (3, 0, 1), group="page"
-    ),
+    Route("GET", "/panel/setting/getApiToken", _single_token, (3, 0, 0), (3, 0, 1), group="page"),
     Route(
         "POST",
         "/panel/setting/regenerateApiToken",

@@ -67,14 +67,27 @@ def _bucket(call: "Call", record: Record) -> str:
 
 def _sort(call: "Call", rows: list[Row]) -> None:
     name = call.one("sort")
-    keys: dict[str, Callable[[Row], Any]] = {
-        name: lambda row: row[0].fields[name]
-        for name in ("enable", "expiryTime", "createdAt", "updatedAt")
-    }
-    keys["email"] = lambda row: row[0].email.lower()
-    keys["inboundIds"] = lambda row: len(row[1])
-    if name in keys:
-        rows.sort(key=keys[name], reverse=call.one("order") == "descend")
+    key: Callable[[Row], Any] | None = None
+    if name in {"enable", "expiryTime", "createdAt", "updatedAt"}:
+        key = _by_field(name)
+    elif name == "email":
+        key = _by_email
+    elif name == "inboundIds":
+        key = _by_homes
+    if key is not None:
+        rows.sort(key=key, reverse=call.one("order") == "descend")
+
+
+def _by_field(name: str) -> Callable[[Row], Any]:
+    return lambda row: row[0].fields[name]
+
+
+def _by_email(row: Row) -> str:
+    return row[0].email.lower()
+
+
+def _by_homes(row: Row) -> int:
+    return len(row[1])
 
 
 def _slim(call: "Call", row: Row) -> dict[str, object]:

@@ -3,6 +3,7 @@
 Callers: `wire`, which builds every envelope. The inner part of an error is never localised.
 Not here: the order of checks.
 """
+# ruff: noqa: RUF001 - letters of Russian and Chinese sentences
 
 from simulator.version import Version
 
@@ -21,7 +22,11 @@ _OLD: dict[str, Translations] = {
         "Время пребывания в сети вышло. Пожалуйста, войдите в систему снова",
         "登录时效已过，请重新登录",
     ),
-    "login_invalid": ("The Input data format is invalid.", "Недопустимый формат данных", "数据格式错误"),
+    "login_invalid": (
+        "The Input data format is invalid.",
+        "Недопустимый формат данных",
+        "数据格式错误",
+    ),
     "login_no_user": ("Username is required", "Введите имя пользователя", "请输入用户名"),
     "login_no_password": ("Password is required", "Введите пароль", "请输入密码"),
     "login_refused": (

@@ -88,9 +88,10 @@ def _check_emails(panel: "Panel", clients: list[Doc]) -> None:
 
 def _check_method(inbound: InboundRow, clients: list[Doc]) -> None:
     """Crash as the panel does when a shadowsocks inbound has no method to give to Xray."""
-    if inbound.protocol == "shadowsocks" and any(c["enable"] and c["email"] for c in clients):
-        if not isinstance(inbound.settings.get("method"), str):
-            raise Panic
+    given = any(client["enable"] and client["email"] for client in clients)
+    has_method = isinstance(inbound.settings.get("method"), str)
+    if inbound.protocol == "shadowsocks" and given and not has_method:
+        raise Panic
 
 
 def _update(call: Call) -> Reply:

@@ -113,7 +113,8 @@ def _delete_depleted(call: Call) -> Reply:
     spent = [
         row
         for row in panel.state.traffic
-        if row.reset_days == 0 and (inbound_id < 0 or row.inbound_id == inbound_id)
+        if row.reset_days == 0
+        and (inbound_id < 0 or row.inbound_id == inbound_id)
         # Early versions believe the flag, later ones only limits that are really spent.
         and (not row.enable if call.version < (2, 8, 5) else row.is_spent(now))
     ]
@@ -153,15 +154,15 @@ def _last_online(call: Call) -> Reply:
 
 _HOME = "/panel/api/inbounds"
 ROUTES = (
+    Route("GET", f"{_HOME}/getClientTraffics/:email", _traffic, until=LAST, fail="traffic_error"),
     Route(
-        "GET", f"{_HOME}/getClientTraffics/:email", _traffic, until=LAST, fail="traffic_error"
+        "GET",
+        f"{_HOME}/getClientTrafficsById/:id",
+        _traffic_by_id,
+        until=LAST,
+        fail="traffic_error",
     ),
-    Route(
-        "GET", f"{_HOME}/getClientTrafficsById/:id", _traffic_by_id, until=LAST, fail="traffic_error"
-    ),
-    Route(
-        "POST", f"{_HOME}/:id/resetClientTraffic/:email", _reset_client, until=LAST, write=True
-    ),
+    Route("POST", f"{_HOME}/:id/resetClientTraffic/:email", _reset_client, until=LAST, write=True),
     Route(
         "POST", f"{_HOME}/resetAllClientTraffics/:id", _reset_all_clients, until=LAST, write=True
     ),

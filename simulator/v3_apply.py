@@ -16,7 +16,7 @@ from simulator.inbounds import credential, find_inbound
 from simulator.rows import add_row, drop_row, rename_ips, update_row
 from simulator.settings import Entry
 from simulator.state import InboundRow, Record
-from simulator.v3_records import compact_orphans, find_email_clash, sync_inbound, to_record
+from simulator.v3_records import compact_orphans, find_email_clash, sync_inbound
 from simulator.wire import Refused, refuse
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def _has_size(key: str, size: int) -> bool:
 def for_inbound(panel: "Panel", client: Doc, inbound: InboundRow) -> Doc:
     """The client as this inbound gets it: without a flow that it cannot carry (3.2.5+)."""
     copy = dict(client)
-    if panel.version >= (3, 2, 5):
-        if not can_carry_flow(inbound, xhttp=panel.version >= (3, 4, 0)):
-            copy["flow"] = ""
+    fits = can_carry_flow(inbound, xhttp=panel.version >= (3, 4, 0))
+    if panel.version >= (3, 2, 5) and not fits:
+        copy["flow"] = ""
     return copy
 
 
@@ -96,9 +96,7 @@ def add_to_inbound(panel: "Panel", inbound_id: int, clients: list[Doc]) -> None:
     if version < (3, 2, 0) and any(inbound.settings.find(c["email"]) for c in clients):
         # QUIRK(re-add-breaks-unique, 3x-ui 3.1.0): the second entry meets a unique index, and
         # the transaction is rolled back.
-        message = (
-            "UNIQUE constraint failed: client_inbounds.client_id, client_inbounds.inbound_id"
-        )
+        message = "UNIQUE constraint failed: client_inbounds.client_id, client_inbounds.inbound_id"
         raise Refused(message)
     wires = [_new_wire(panel, inbound, client, now) for client in clients]
     compact_orphans(panel, inbound)
@@ -303,9 +301,3 @@ def remove_entries(
         if not keep_traffic and not panel.state.used_elsewhere(email, inbound.id):
             drop_row(panel.state, email)
     sync_inbound(panel, inbound)
-
-
-def set_record(record: Record, client: Doc) -> None:
-    """Write a typed client over a record, keeping what is empty in it."""
-    fields = {name: value for name, value in to_record(client).items() if value not in ("", None)}
-    record.set(**fields)

@@ -185,9 +185,7 @@ def _add_groups(panel: "Panel", members: list[_Member]) -> None:
                 member.reason = member.reason or refused.inner
 
 
-def split_known(
-    panel: "Panel", emails: list[str]
-) -> tuple[dict[str, Record], dict[str, str]]:
+def split_known(panel: "Panel", emails: list[str]) -> tuple[dict[str, Record], dict[str, str]]:
     """Records of the emails, and reasons for those without one."""
     known = panel.state.records_by_email
     records = {email: known[email] for email in emails if email in known}

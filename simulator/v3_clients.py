@@ -22,7 +22,7 @@ from simulator.v3_apply import (
     replace_in_inbound,
 )
 from simulator.v3_records import effective_flow, merge, to_client, to_record
-from simulator.wire import Call, Refused, Reply, Route, not_found, refuse
+from simulator.wire import Call, Reply, Route, not_found, refuse
 
 if TYPE_CHECKING:
     from simulator.app import Panel
@@ -302,4 +302,3 @@ ROUTES = (
     Route("POST", f"{_HOME}/:email/attach", _attach, since=FIRST, write=True),
     Route("POST", f"{_HOME}/:email/detach", _detach, since=FIRST, write=True),
 )
-__all__ = ["ROUTES", "Refused", "attach", "create", "delete", "detach", "find_record", "update"]

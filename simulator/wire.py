@@ -20,7 +20,7 @@ HTML_TYPE = "text/html; charset=utf-8"
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 
-class Refused(Exception):  # noqa: N818 - an outcome, not a failure of the simulator
+class Refused(Exception):
     """The panel says no: 200 with `success: false`.
 
     Args:
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - an outcome, not a failure of the simul
         self.outer = outer
 
 
-class Panic(Exception):  # noqa: N818 - an outcome, not a failure of the simulator
+class Panic(Exception):
     """A handler of the panel crashed: an empty answer, its status by version."""
 
 
