@@ -248,7 +248,7 @@ class Channel:
     def _headers(self, ask: Ask) -> Mapping[str, str]:
         headers = {
             "Accept": "application/json",
-            # QUIRK(empty-200-for-unknown-path, 3x-ui 2.6.0 to 2.8.3): with compression allowed,
+            # QUIRK(absent-is-empty-200, 3x-ui 2.6.0 to 2.8.3): with compression allowed,
             # what does not exist answers 200 without a body, and a panic does so on more versions.
             "Accept-Encoding": "gzip" if ask.gzip else "identity",
             # The panel keeps one language for all requests in flight: everyone asks for the same.

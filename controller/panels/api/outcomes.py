@@ -14,6 +14,10 @@ from controller.core.effects import Verdict
 from controller.panels.api.envelope import Answer, shorten
 
 
+_BARE_404 = b"404 page not found"
+"""What the panel's web framework says instead of an empty 404, up to 2.8.3."""
+
+
 @dataclass(frozen=True, slots=True)
 class WriteAnswer:
     """What is known of one write when its call ends.
@@ -56,7 +60,7 @@ def stand(answer: Answer) -> Standing:
     | seen | standing |
     | --- | --- |
     | 200 with a body that is not HTML | usable |
-    | 307, 401, empty 404, 200 HTML | session gone |
+    | 307, 401, bare 404, 200 HTML | session gone |
     | empty 403 | forbidden |
     | empty 200, 408, 425, 429, any 5xx | busy |
     | anything else | unexpected |
@@ -79,7 +83,7 @@ def judge_write(answer: Answer) -> tuple[Verdict, str]:
     | --- | --- |
     | 200 JSON `success: true` | applied |
     | 200 or 4xx JSON `success: false` (but 401), 413 | rejected |
-    | 307, 401, empty 404, empty 403 | not sent |
+    | 307, 401, bare 404, empty 403 | not sent |
     | anything else: 5xx, empty, HTML, no JSON, other JSON | unknown |
 
     "Not sent" for a missing session or CSRF token: in every version those are checked before any
@@ -111,8 +115,10 @@ def _turned_away(answer: Answer) -> tuple[Verdict, str] | None:
 
 
 def is_unauthenticated(answer: Answer) -> bool:
-    """The ways of saying "not logged in", by version; an empty 404 is also "no such path"."""
-    return answer.status in (307, 401) or (answer.status == 404 and not answer.body)
+    """The ways of saying "not logged in", by version; a bare 404 is also "no such path"."""
+    return answer.status in (307, 401) or (
+        answer.status == 404 and answer.body.strip() in (b"", _BARE_404)
+    )
 
 
 def is_html(answer: Answer) -> bool:

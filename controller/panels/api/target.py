@@ -76,5 +76,7 @@ def _check_second_factor(target: NodeTarget, credentials: Credentials) -> None:
     except (binascii.Error, ValueError):
         # Not chained: the library's message may repeat the secret.
         raise PanelMisconfigured(
-            target.node, "panel.auth.totpSecret", "is no secret in base32"
+            target.node,
+            "panel.auth.totpSecret",
+            "is no secret in base32 of at least 112 bits (panels make 128)",
         ) from None
