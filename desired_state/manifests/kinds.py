@@ -282,7 +282,8 @@ class Approvals(Part):
 class Load(Part):
     """What makes a node full: weights of shares of its capacity."""
 
-    keys: Annotated[float, Field(ge=0, le=1000)] | None = None
+    keys: Annotated[float, Field(ge=0.01, le=1000)] | None = None
+    """Never 0: the other shares are measured, and do not change while many keys are placed."""
     traffic: Annotated[float, Field(ge=0, le=1000)] | None = None
     cpu: Annotated[float, Field(ge=0, le=1000)] | None = None
     memory: Annotated[float, Field(ge=0, le=1000)] | None = None

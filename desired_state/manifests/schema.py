@@ -12,8 +12,6 @@ from pydantic_core.core_schema import DictSchema, NullableSchema, WithDefaultSch
 
 from desired_state.manifests.kinds import API_VERSION, Document
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
 
 class _WithoutNull(GenerateJsonSchema):
     """Null is how the models say "not given"; in a manifest the name is left out instead."""
@@ -38,6 +36,6 @@ class _WithoutNull(GenerateJsonSchema):
 
 
 def manifest_schema() -> dict[str, Any]:
-    """Return the schema of one document of any kind, ready for `json.dumps`."""
+    """Return the schema of one document of any kind (draft 2020-12), ready for `json.dumps`."""
     made = TypeAdapter[Document](Document).json_schema(schema_generator=_WithoutNull)
-    return {"$schema": DIALECT, "title": f"Manifests {API_VERSION}", **made}
+    return {"title": f"Manifests {API_VERSION}", **made}

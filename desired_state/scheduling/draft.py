@@ -1,0 +1,101 @@
+"""One call of `place_keys` while it decides: present placements, and what is added and ended so far.
+
+Used by `place` and `moves` within one call. Not here: which node is right.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.key import Key
+from desired_state.model.placement import DeleteReason, Placement
+from desired_state.scheduling.result import Move, PlacementResult, RefusedMove, Unschedulable
+from desired_state.scheduling.rooms import Rooms
+
+_NONE: Mapping[NodeName, Placement] = {}
+
+
+class Draft:
+    """What is decided so far. Every method keeps placements and the counts of rooms in step."""
+
+    def __init__(self, rooms: Rooms, placements: Iterable[Placement]) -> None:
+        self.rooms = rooms
+        self._own: dict[KeyId, dict[NodeName, Placement]] = {}
+        for placement in placements:
+            self._own.setdefault(placement.key, {})[placement.node] = placement
+        self._added: list[Placement] = []
+        self._ended: list[Placement] = []
+        self._refused: list[RefusedMove] = []
+        self._short: list[tuple[Key, int, str]] = []
+
+    def own(self, key: KeyId) -> Mapping[NodeName, Placement]:
+        """Return all placements of a key by node, those that are leaving too."""
+        return self._own.get(key, _NONE)
+
+    def lives(self, key: KeyId) -> list[NodeName]:
+        """Return the nodes that a key lives on and is not leaving, by name."""
+        return sorted(name for name, p in self.own(key).items() if p.leaving is None)
+
+    def try_place(self, placement: Placement) -> str | None:
+        """Place a key on one named node, or say why not, as a clause that follows its name."""
+        room = self.rooms.by_name.get(placement.node)
+        if room is None:
+            return "is not declared"
+        present = self.own(placement.key).get(placement.node)
+        if present is not None:
+            return "is still losing it" if present.leaving else "holds it already"
+        refusal = room.refuse()
+        if refusal is not None:
+            return refusal.message
+        room.keys += 1
+        self.add(placement)
+        return None
+
+    def add(self, placement: Placement) -> None:
+        """Place a key on a node that `Rooms.pick` has counted it on."""
+        self._own.setdefault(placement.key, {})[placement.node] = placement
+        self._added.append(placement)
+
+    def end(self, placement: Placement, reason: DeleteReason) -> None:
+        """End a present placement."""
+        ended = Placement(
+            placement.key, placement.node, placement.reason, placement.replaces, leaving=reason
+        )
+        self._own[placement.key][placement.node] = ended
+        self._ended.append(ended)
+        room = self.rooms.by_name.get(placement.node)
+        if room is not None:
+            room.keys -= 1
+
+    def end_all(self, key: KeyId, reason: DeleteReason) -> None:
+        """End a key's placements on every node; those that are leaving keep their own reason."""
+        for placement in list(self.own(key).values()):
+            if placement.leaving is None:
+                self.end(placement, reason)
+
+    def refuse_move(self, move: Move, reason: str) -> None:
+        """Note that a move cannot be made now."""
+        self._refused.append(RefusedMove(move, reason))
+
+    def say_short(self, key: Key, missing: int, reason: str = "") -> None:
+        """Note that a key lacks nodes; without a reason that of its selector is told."""
+        self._short.append((key, missing, reason))
+
+    def result(self) -> PlacementResult:
+        """Return what was decided."""
+        # Once a selector, at the end: with 100,000 keys that nobody takes, counting again and again
+        # why not would take longer than placing them.
+        labels = {key.nodes.labels for key, _, reason in self._short if not reason}
+        reasons = {pairs: self.rooms.say_why_none(pairs) for pairs in sorted(labels)}
+        return PlacementResult(
+            added=tuple(sorted(self._added, key=_by_place)),
+            ended=tuple(sorted(self._ended, key=_by_place)),
+            unschedulable=tuple(
+                Unschedulable(key.id, missing, reason or reasons[key.nodes.labels])
+                for key, missing, reason in self._short
+            ),
+            refused_moves=tuple(self._refused),
+        )
+
+
+def _by_place(placement: Placement) -> tuple[KeyId, NodeName]:
+    return placement.key, placement.node

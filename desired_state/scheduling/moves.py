@@ -1,0 +1,106 @@
+"""A person's moves: a key leaves one node for another.
+
+Called by `place` before keys are filled up. Delete-first: the new placement names the one it
+replaces and waits until that is finalised. Create-first: both stand until the new one is proved live.
+Not here: drain, failover, rebalance.
+"""
+
+from collections.abc import Container
+
+from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.key import Key
+from desired_state.model.node import Mode
+from desired_state.model.placement import DeleteReason, Placement
+from desired_state.model.policy import MoveOrder
+from desired_state.scheduling.draft import Draft
+from desired_state.scheduling.result import Move
+
+Live = Container[tuple[KeyId, NodeName]]
+
+
+def order_of_moves(move: Move) -> tuple[int, str, str, str]:
+    """Sort moves as they were asked for."""
+    return (move.revision, move.key, move.from_node or "", move.to_node or "")
+
+
+def make_move(draft: Draft, key: Key, move: Move, live: Live) -> None:
+    """Make one move of a wanted key, refuse it with a reason, or see that it is done."""
+    lives = draft.lives(key.id)
+    if not lives:
+        if move.to_node is not None:
+            _go_to(draft, move, Placement(key.id, move.to_node, "placed by a person"))
+        return
+    source = move.from_node
+    if source is None and move.to_node is not None and move.to_node not in lives:
+        if len(lives) > 1:
+            draft.refuse_move(move, "the key lives on several nodes: say which one it leaves")
+            return
+        source = lives[0]
+    if source is None or source not in lives or source == move.to_node:
+        return
+    if key.pinned is None and key.nodes.count is None:
+        _leave_one_of_all(draft, key, move, source)
+    elif _order(draft, move, source) is MoveOrder.CREATE_FIRST:
+        _create_first(draft, key, move, source, live)
+    else:
+        _delete_first(draft, key, move, source)
+
+
+def _order(draft: Draft, move: Move, source: NodeName) -> MoveOrder:
+    room = draft.rooms.by_name.get(source)
+    if move.order is not None or room is None:
+        return move.order or MoveOrder.DELETE_FIRST
+    return room.policy.move_order
+
+
+def _leave_one_of_all(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
+    if any(room.name == source for room in draft.rooms.covered(key.nodes.labels)):
+        reason = f"the key is to live on every node, and {source} is one: cordon or drain the node"
+        draft.refuse_move(move, reason)
+    else:
+        draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
+
+
+def _delete_first(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
+    room = draft.rooms.by_name.get(source)
+    if room is not None and room.state.node.mode is not Mode.ENFORCE:
+        mode = room.state.node.mode
+        reason = f"{source} is {mode} and deletes nothing: ask for create-first, or change its mode"
+        draft.refuse_move(move, reason)
+    elif _choose(draft, key, move, source, replaces=source):
+        draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
+
+
+def _create_first(draft: Draft, key: Key, move: Move, source: NodeName, live: Live) -> None:
+    others = [name for name in draft.lives(key.id) if name != source]
+    wanted = 1 if key.pinned is not None else key.nodes.count or 1
+    if move.to_node is not None:
+        successors = [name for name in others if name == move.to_node]
+    else:
+        successors = others if len(others) >= wanted else []
+    if not successors:
+        _choose(draft, key, move, source, replaces=None)
+    elif all((key.id, name) in live for name in successors):
+        draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
+
+
+def _choose(
+    draft: Draft, key: Key, move: Move, source: NodeName, *, replaces: NodeName | None
+) -> bool:
+    reason = f"moved from {source}"
+    target = move.to_node or key.pinned
+    if target is not None:
+        return _go_to(draft, move, Placement(key.id, target, reason, replaces=replaces))
+    picked = draft.rooms.pick(key.nodes.labels, 1, without=draft.own(key.id))
+    if not picked:
+        draft.refuse_move(move, draft.rooms.say_why_none(key.nodes.labels))
+        return False
+    draft.add(Placement(key.id, picked[0].name, reason, replaces=replaces))
+    return True
+
+
+def _go_to(draft: Draft, move: Move, placement: Placement) -> bool:
+    refusal = draft.try_place(placement)
+    if refusal is not None:
+        draft.refuse_move(move, f"{placement.node} {refusal}")
+    return refusal is None
