@@ -111,11 +111,15 @@ def report_line(request: pytest.FixtureRequest) -> Callable[[str], None]:
 # -- the last lines --------------------------------------------------------------------------------
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Print what tests had to say, what they counted and how many they were.
 
     With X3FLEET_TEST_TOTALS the runs of one target add up in that file.
     """
+    if hasattr(config, "workerinput"):
+        return  # a worker of xdist: its reports reach the controller, which counts them
     totals = _count(terminalreporter)
     path = os.environ.get("X3FLEET_TEST_TOTALS")
     if path:

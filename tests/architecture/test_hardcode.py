@@ -28,6 +28,12 @@ ALLOWED = (
     Allowed("simulator/*", Kind.ADDRESS, "::*", LOOPBACK),
     Allowed("simulator/*", Kind.ADDRESS, "0.*", LOOPBACK),
     Allowed("simulator/pages.py", Kind.PORT, ":*", "a panel's own default, which it reports"),
+    Allowed(
+        "simulator/demo.py", Kind.PORT, "port=*", "inbounds of a simulated panel; nobody calls"
+    ),
+    Allowed(
+        "simulator/by_hand.py", Kind.HOST, "*example.com*", "the example of a disguise; no call"
+    ),
     Allowed("simulator/v3_apply.py", Kind.HOST, "www.*", "a panel's own default, which it stores"),
     Allowed("controller/panels/*", Kind.PANEL_PATH, "*", "the one place that knows its routes"),
     Allowed(

@@ -22,6 +22,7 @@ READERS = {
     "desired_state/model/node.py": "defines the values",
     "desired_state/manifests/": "makes a spec of a document; refuses one panel declared twice",
     "desired_state/store/secrets.py": "resolves references to secrets",
+    "desired_state/commands/nodes.py": "the one writer; refuses one panel declared twice",
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
     "controller/panels/": "talks to the panel that its NodeTarget names",
 }
