@@ -167,8 +167,9 @@ class Node:
 
     @property
     def is_draining(self) -> bool:
-        """Whether keys are to leave this node."""
-        return self.spec.drain or self.overrides.draining
+        """Whether keys are to leave: declared, overridden, or gone with `deletionPolicy: Drain`."""
+        gone = self.orphaned and self.spec.deletion_policy is DeletionPolicy.DRAIN
+        return self.spec.drain or self.overrides.draining or gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from desired_state.store.tables.desired import (
 )
 from desired_state.store.tables.status import KeyUsageRow, PlacementRow, RemoteGenerationRow
 
-T = TypeVar("T", NodeSpec, Tariff, Policy)
+T = TypeVar("T", bound=NodeSpec | Tariff | Policy)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     kind: TypeAdapter(kind) for kind in (NodeSpec, Tariff, Policy)
 }

@@ -27,6 +27,7 @@ LOCK = 0x78336672
 CHANNEL = "x3fleet_wake"
 """PostgreSQL's NOTIFY channel: a hint that wake-ups were appended; the payload is the revision."""
 _CHANGED = "x3fleet_changed"
+_KEPT = "x3fleet_kept"
 
 
 @dataclass(slots=True)
@@ -42,10 +43,13 @@ class UnitOfWork:
     _woken: set[NodeName | None] = field(default_factory=set, init=False)
     _audited: bool = field(default=False, init=False)
 
-    async def revise(self, *nodes: NodeName) -> Revision:
-        """Take the next global revision (once a transaction) and wake these nodes.
+    async def revise(self, *nodes: NodeName, scheduler: bool = False) -> Revision:
+        """Take the next global revision (once a transaction) and append its wake-ups.
 
-        Without a node the scheduler is woken, which then wakes whatever it decides about.
+        Args:
+            nodes: what is to be looked at again; without any, the scheduler is woken, which then
+                wakes whatever it decides about.
+            scheduler: wake it beside the nodes too.
 
         Returns:
             The revision of this transaction, for the rows that it changes.
@@ -59,7 +63,10 @@ class UnitOfWork:
                 .execution_options(synchronize_session=False)
             )
             self._revision = Revision(taken.scalar_one())
-        for node in nodes or (None,):
+        woken: set[NodeName | None] = set(nodes)
+        if scheduler or not nodes:
+            woken.add(None)
+        for node in sorted(woken, key=str):
             if node not in self._woken:
                 self._woken.add(node)
                 self.session.add(WakeRow(revision=self._revision, node=node, at=self.now))
@@ -111,22 +118,24 @@ async def begin(store: Store, actor: str) -> AsyncIterator[UnitOfWork]:
             # Before the first read: what is decided on must not change until the commit.
             await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         event.listen(session.sync_session, "before_flush", _only_desired)
+        event.listen(session.sync_session, "loaded_as_persistent", _keep)
         work = UnitOfWork(session, actor, store.clock.now(), store.vault, store.randomness)
         yield work
         await work._finish()  # noqa: SLF001 (the two are one: no command may call it)
 
 
+def _keep(session: Session, row: object) -> None:
+    """Hold what was read until the end: a thousand keys of one tariff read it once."""
+    session.info.setdefault(_KEPT, []).append(row)
+
+
 def _only_desired(session: Session, flush: UOWTransaction, instances: object) -> None:
     """Refuse a row of status in a unit of work, and note that something changed."""
     del flush, instances
-    rows = [
-        *session.new,
-        *session.deleted,
-        *(row for row in session.dirty if session.is_modified(row)),
-    ]
-    for row in rows:
+    modified = (row for row in session.dirty if session.is_modified(row))
+    for row in (*session.new, *session.deleted, *modified):
         if not isinstance(row, DesiredRow):
             message = f"a command may not write {type(row).__name__}: status is the controller's"
             raise TypeError(message)
-    if rows:
-        session.info[_CHANGED] = True
+        if not isinstance(row, AuditEventRow):
+            session.info[_CHANGED] = True

@@ -1,0 +1,21 @@
+"""What a person may ask the controller to do, since only it talks to panels.
+
+Callers: commands (ask), core (does). Not here: answers, tokens.
+"""
+
+from enum import StrEnum
+
+
+class RequestKind(StrEnum):
+    """The kinds of requests to the controller."""
+
+    RECONCILE = "reconcile"
+    """Look now, whatever the back-off says."""
+    PROBE = "probe"
+    """Look, and write nothing."""
+    REMATCH = "rematch"
+    """Resolve the declared match anew and bind what it finds."""
+    REBIND = "rebind"
+    """Accept the panel that answers now as this node's panel."""
+    RESUME = "resume"
+    """Try refused credentials once more."""
