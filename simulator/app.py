@@ -205,9 +205,17 @@ class Panel:
         self.touch()
 
     def upgrade(self, version: str) -> None:
-        """Put another release on the same database, as its installer does."""
-        old, self.version = self.version, parse_version(version)
-        self._router = Router(_ROUTES, self.version)
+        """Put a later release on the same database, as its installer does.
+
+        Raises:
+            ValueError: an unknown version, or an older one.
+        """
+        old, new = self.version, parse_version(version)
+        if new < old:
+            message = f"a panel of {old} cannot go back to {new}"
+            raise ValueError(message)
+        self.version = new
+        self._router = Router(_ROUTES, new)
         upgrade_state(self, old)
         self.restart()
         self.touch()
@@ -219,8 +227,16 @@ class Panel:
         return number
 
     def restore(self, number: int) -> None:
-        """Put a backup back, with what the present version does to an older one."""
+        """Put a backup back, with what the present version does to an older one.
+
+        Raises:
+            KeyError: no such backup.
+            ValueError: the backup is of a later version.
+        """
         version, state = self._snapshots[number]
+        if version > self.version:
+            message = f"a database of {version} cannot be read by {self.version}"
+            raise ValueError(message)
         self.state = state.copy()
         if version != self.version:
             upgrade_state(self, version)

@@ -166,7 +166,7 @@ class Auth:
 
     def _new(self, **values: str | int) -> Session:
         self._serial += 1
-        return Session(self._panel.clock.now_ms(), self._serial, **values)  # type: ignore[arg-type]
+        return Session(self._panel.clock.now_ms(), self._serial, **values)  # type: ignore[arg-type]  # names and types come from our own calls
 
     def _save(self, call: Call, session: Session) -> None:
         text = json.dumps(session.__dict__, separators=(",", ":"))

@@ -25,7 +25,7 @@ _POLL_S = 0.01
 class _PanelProtocol(H11Protocol):
     """HTTP that lets the panel's faults reach the connection itself."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library narrows it itself
         """Offer the transport to the application, beside the request."""
         super().connection_made(transport)
         app = self.app

@@ -16,15 +16,8 @@ if TYPE_CHECKING:
 
 
 def upgrade_state(panel: "Panel", old: Version) -> None:
-    """Migrate the database from an older version to the panel's.
-
-    Raises:
-        ValueError: the panel's version is older than the database.
-    """
+    """Migrate the database from an older version to the panel's."""
     new = panel.version
-    if new < old:
-        message = f"a database of {old} cannot go back to {new}"
-        raise ValueError(message)
     if old < (3, 0, 2) <= new:
         # The session's payload changed: cookies of before hold a user, not an id.
         panel.auth.drop_sessions()

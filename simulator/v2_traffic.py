@@ -127,7 +127,7 @@ def _delete_depleted(call: Call) -> Reply:
             # QUIRK(emptied-inbound-deleted, 3x-ui up to 3.0.2): it goes with its last client.
             delete_inbound(panel, home)
         else:
-            settings.keep(lambda entry, gone=emails: entry.email not in gone)  # type: ignore[misc]
+            settings.keep(lambda entry, gone=emails: entry.email not in gone)  # type: ignore[misc]  # the default binds the loop's value
     for row in spent:
         panel.state.traffic.delete(row.email)
     return call.done("depleted_deleted")
