@@ -23,7 +23,7 @@ def make_node_spec(name: str = "nl-1", **changes: Any) -> NodeSpec:
         "url": f"https://{name}.example.net:2053/panel-path/",
         "auth": AuthRefs(token=SecretRef("env", f"{name.upper().replace('-', '_')}_TOKEN")),
         "address": f"{name}.example.net",
-        "labels": (("country", name.split("-")[0]),),
+        "labels": (("country", name.split("-", maxsplit=1)[0]),),
         "capacity_keys": 500,
     }
     return NodeSpec(**values | changes)

@@ -119,28 +119,31 @@ async def move(
     key: KeyId,
     to: NodeName | NodeSelector,
     *,
-    order: MoveOrder = MoveOrder.DELETE_FIRST,
+    from_node: NodeName | None = None,
+    order: MoveOrder | None = None,
 ) -> KeyChange:
     """Have the key live elsewhere.
 
     Args:
         work: the transaction.
         key: which one.
-        to: a node, to which the key is pinned from now on, or a selector, which replaces the key's
-            own and takes a pin back.
-        order: whether a gap or an overlap is preferred.
+        to: a node (a pinned key is then pinned to it), or a selector, which replaces the key's own
+            and takes a pin back: what it does not match is left.
+        from_node: which node is left; needed where the key lives on several and `to` is a node.
+        order: whether a gap or an overlap is preferred; None: as the policy of what is left says.
 
     Raises:
         NotFound: no such key or node.
-        Conflict: the key is revoked or is meant for several nodes and one was named, lives there
-            already, or would leave a node whose mode forbids deletes (delete-first only).
+        Conflict: the key is revoked, does not live on `from_node`, lives on several nodes and none
+            was named, lives at `to` already, or would leave a node whose mode forbids deletes
+            (delete-first only).
     """
     row = await _wanted(work, key)
-    leaves = await check_move(work, row, to, order)
+    leaves = await check_move(work, row, to, from_node=from_node, order=order)
     if isinstance(to, NodeSelector):
         row.selector_labels, row.selector_count = dict(to.labels), to.count
         row.pinned_node = None
-    else:
+    elif row.pinned_node is not None:
         row.pinned_node = to
     nodes = await nodes_of_keys(work.session, key)
     row.revision = await work.revise(*nodes, scheduler=True)

@@ -23,13 +23,15 @@ from desired_state.model.ids import (
 from desired_state.model.key import Key
 from desired_state.model.node import Mode, Node, NodeOverrides, NodeSpec
 from desired_state.model.placement import DeleteReason, Placement
-from desired_state.model.policy import Policy
+from desired_state.model.policy import MoveOrder, Policy
 from desired_state.model.subscription import Subscription
 from desired_state.model.tariff import NodeSelector, Tariff
+from desired_state.scheduling.result import Move
 from desired_state.store.secrets import Place
 from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
+    MoveRow,
     NodeRow,
     PolicyRow,
     SubscriptionRow,
@@ -164,6 +166,17 @@ def journal_values(row: JournalRow) -> dict[str, Any]:
         "secrets_digest": row.secrets_digest,
         "projection": row.projection,
     }
+
+
+def move_from(row: MoveRow) -> Move:
+    """A person's move."""
+    return Move(
+        key=KeyId(row.key_id),
+        from_node=None if row.from_node is None else NodeName(row.from_node),
+        to_node=None if row.to_node is None else NodeName(row.to_node),
+        order=None if row.move_order is None else MoveOrder(row.move_order),
+        revision=Revision(row.revision),
+    )
 
 
 def seed_place(key: str, generation: int) -> Place:

@@ -207,9 +207,12 @@ class KeyGenerationRow(DesiredRow):
 
 
 class MoveRow(DesiredRow):
-    """A person's choice to have a key elsewhere; the newest of a key counts.
+    """A person's choice that a key leaves a node, or goes to one. One that was made stays as
+    history.
 
     `from_node` None: it lived nowhere yet. `to_node` None: wherever the key's selector now leads.
+    `move_order` None: as the policy of the node that it leaves says. `at`: a placement that is
+    younger is not meant by it.
     """
 
     __tablename__ = "move"
@@ -218,7 +221,7 @@ class MoveRow(DesiredRow):
     key_id: Mapped[str] = mapped_column(ForeignKey(f"{DESIRED}.key.id"), index=True)
     from_node: Mapped[str | None]
     to_node: Mapped[str | None]
-    move_order: Mapped[str]
+    move_order: Mapped[str | None]
     at: Mapped[datetime]
     revision: Mapped[int]
 

@@ -174,7 +174,7 @@ def _create_sold() -> None:
     _create(
         DESIRED, "move",
         _serial(), _text("key_id"), _text("from_node", null=True), _text("to_node", null=True),
-        _text("move_order"), _moment("at"), _number("revision"),
+        _text("move_order", null=True), _moment("at"), _number("revision"),
         key=("id",),
         refers={"key_id": "key.id"},
         indexes=(("key_id",),),
