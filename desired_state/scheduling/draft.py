@@ -33,7 +33,9 @@ class Draft:
 
     def lives(self, key: KeyId) -> list[NodeName]:
         """Return the nodes that a key lives on and is not leaving, by name."""
-        return sorted(name for name, p in self.own(key).items() if p.leaving is None)
+        own = self._own.get(key)
+        # Most keys of a first pass live nowhere: 100,000 times nothing to sort.
+        return sorted(name for name, p in own.items() if p.leaving is None) if own else []
 
     def try_place(self, placement: Placement) -> str | None:
         """Place a key on one named node, or say why not, as a clause that follows its name."""

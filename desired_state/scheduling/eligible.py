@@ -7,6 +7,7 @@ as values. Not here: which of the eligible ones is best (`score`).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from desired_state.model.ids import NodeName
 from desired_state.model.key import Key
@@ -121,6 +122,7 @@ def _refuse_full(state: NodeState, keys: int) -> Refusal | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # asked for once a key, answered once a selector
 def render_labels(labels: Labels) -> str:
     """Write a selector as people do: `country=nl,tier=premium`; empty means every node."""
     return ",".join(f"{name}={value}" for name, value in labels) or "every node"

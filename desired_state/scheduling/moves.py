@@ -38,8 +38,9 @@ def make_move(draft: Draft, key: Key, move: Move, live: Live) -> None:
         source = lives[0]
     if source is None or source not in lives or source == move.to_node:
         return
-    if key.pinned is None and key.nodes.count is None:
-        _leave_one_of_all(draft, key, move, source)
+    if _must_stay(draft, key, source):
+        reason = f"the key is to live on every node, and {source} is one: cordon or drain the node"
+        draft.refuse_move(move, reason)
     elif _order(draft, move, source) is MoveOrder.CREATE_FIRST:
         _create_first(draft, key, move, source, live)
     else:
@@ -53,12 +54,10 @@ def _order(draft: Draft, move: Move, source: NodeName) -> MoveOrder:
     return room.policy.move_order
 
 
-def _leave_one_of_all(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
-    if any(room.name == source for room in draft.rooms.covered(key.nodes.labels)):
-        reason = f"the key is to live on every node, and {source} is one: cordon or drain the node"
-        draft.refuse_move(move, reason)
-    else:
-        draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
+def _must_stay(draft: Draft, key: Key, source: NodeName) -> bool:
+    if key.pinned is not None or key.nodes.count is not None:
+        return False
+    return any(room.name == source for room in draft.rooms.covered(key.nodes.labels))
 
 
 def _delete_first(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
@@ -73,11 +72,11 @@ def _delete_first(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
 
 def _create_first(draft: Draft, key: Key, move: Move, source: NodeName, live: Live) -> None:
     others = [name for name in draft.lives(key.id) if name != source]
-    wanted = 1 if key.pinned is not None else key.nodes.count or 1
-    if move.to_node is not None:
-        successors = [name for name in others if name == move.to_node]
+    target = move.to_node or key.pinned
+    if target is not None:
+        successors = [name for name in others if name == target]
     else:
-        successors = others if len(others) >= wanted else []
+        successors = others if len(others) >= (key.nodes.count or 1) else []
     if not successors:
         _choose(draft, key, move, source, replaces=None)
     elif all((key.id, name) in live for name in successors):
@@ -92,6 +91,8 @@ def _choose(
     if target is not None:
         return _go_to(draft, move, Placement(key.id, target, reason, replaces=replaces))
     picked = draft.rooms.pick(key.nodes.labels, 1, without=draft.own(key.id))
+    if not picked and key.nodes.count is None and len(draft.lives(key.id)) > 1:
+        return True  # it is to live on every node that may take it, and does: nothing to replace
     if not picked:
         draft.refuse_move(move, draft.rooms.say_why_none(key.nodes.labels))
         return False

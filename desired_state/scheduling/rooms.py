@@ -22,7 +22,7 @@ from desired_state.scheduling.eligible import (
 from desired_state.scheduling.score import Rank, Scale, make_scale
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Room:
     """One node and the keys that it holds by now. `refusal`: what keeps every new key off."""
 
@@ -83,23 +83,24 @@ class Rooms:
         """Take the best nodes for one key, `count` at most, and count the key on each."""
         queue = self._queue(labels)
         picked: list[Room] = []
-        back: list[tuple[Rank, NodeName]] = []
+        aside: list[tuple[Rank, NodeName]] = []
         while queue and len(picked) < count:
             rank, name = queue[0]
             room = self.by_name[name]
-            now = room.scale.rank(room.keys)
             if room.is_full:
                 heapq.heappop(queue)
-            elif now != rank:
+                continue
+            now = room.scale.rank(room.keys)
+            if now != rank:
                 # Another selector put keys here since: only now is it worth the trouble to re-sort.
                 heapq.heapreplace(queue, (now, name))
+            elif name in without or room in picked:
+                aside.append(heapq.heappop(queue))
             else:
-                back.append(heapq.heappop(queue))
-                if name not in without:
-                    picked.append(room)
-        for room in picked:
-            room.keys += 1
-        for entry in back:
+                room.keys += 1
+                picked.append(room)
+                heapq.heapreplace(queue, (room.scale.rank(room.keys), name))
+        for entry in aside:
             heapq.heappush(queue, entry)
         return picked
 

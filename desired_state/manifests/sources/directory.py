@@ -46,7 +46,9 @@ class DirectorySource:
             raise ManifestSourceUnavailable(
                 f"{self.path} holds no *.yaml or *.yml file", hint="name another folder"
             )
-        return ManifestFiles(files, _digest(self.path, files), str(self.path))
+        # Absolute: the source is the owner of what it declares, however its path was written.
+        source = os.path.normpath(self.path.absolute())
+        return ManifestFiles(files, _digest(self.path, files), source)
 
 
 def _find(path: Path) -> list[Path]:
