@@ -71,7 +71,9 @@ class Auth(Part):
     token: Secret | None = None
     """API token of a 3.x panel."""
     username: Secret | None = None
+    """Goes with a password."""
     password: Secret | None = None
+    """Goes with a user name."""
     totp_secret: Secret | None = None
     """Base32 secret of the second factor."""
     login_secret: Secret | None = None
@@ -138,8 +140,11 @@ class InboundMatch(Part):
 
     port: Port | None = None
     tag: Text | None = None
+    """The panel's own name of an inbound, such as `inbound-443`."""
     remark: Text | None = None
+    """What a person called it."""
     protocol: Protocol | None = None
+    """`wireguard` and `mtproto` are used only where they are named."""
     flow: Flow | None = None
     """Written to their clients. Default: `xtls-rprx-vision` where VLESS can carry it."""
 
@@ -250,6 +255,7 @@ class FleetLimit(Part):
     share: Share | None = None
     """Fraction of 1 of all our clients."""
     window: Wait | None = None
+    """The time over which deletes are added up."""
 
 
 class Guards(Part):
@@ -275,6 +281,7 @@ class Approvals(Part):
     """How long a person's approval is good for."""
 
     start_within: Wait | None = None
+    """From the approval on."""
     valid_for: Wait | None = None
     """From its start on."""
 
@@ -285,8 +292,11 @@ class Load(Part):
     keys: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     """Never 0: the other shares are measured, and do not change while many keys are placed."""
     traffic: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """Rate of traffic, of what the node can bear."""
     cpu: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """As the panel reports it."""
     memory: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """As the panel reports it."""
 
 
 def _template(value: str) -> str:
