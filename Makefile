@@ -10,7 +10,7 @@ JOBS   ?= 2
 PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 # Where the pytest runs of one target add up what they counted.
 TOTALS := $(CURDIR)/$(VENV)/test-totals.json
-SUITES := $(wildcard tests/unit tests/faults tests/property tests/story tests/contract tests/integration)
+SUITES := tests --ignore=tests/architecture --ignore=tests/e2e
 E2E    := $(wildcard tests/e2e/test_*.py)
 
 # A panel of your own for `make contract` and `make bench`: PANEL_URL=... with PANEL_TOKEN=..., or
@@ -68,7 +68,7 @@ endif
 contract: setup ## the contract suite; PANEL_URL=... with PANEL_TOKEN=... or PANEL_USERNAME=... PANEL_PASSWORD=... adds a real panel
 	$(PYTEST) -q -rs tests/contract
 ifneq ($(X3FLEET_TEST_PANEL_URL),)
-	$(PYTEST) -q -rs -m live $(filter-out tests/contract,$(SUITES)) tests/e2e
+	$(PYTEST) -q -rs -m live tests --ignore=tests/contract
 endif
 
 bench: setup ## budgets and ratios, as one table (PANEL_URL=... adds a real panel)

@@ -1,4 +1,5 @@
 """Operators' HTTP API and web pages. The room is reserved: nothing is served yet.
 
-Belongs here: FastAPI app, pages, sessions, roles. Imports `desired_state` and `payments` only; never a panel.
+Belongs here: FastAPI app, pages, sessions, roles.
+Imports `desired_state` and `payments` only; never a panel.
 """
