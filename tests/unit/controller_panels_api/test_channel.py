@@ -337,7 +337,8 @@ async def test_observer_hears_of_every_exchange() -> None:
             self.exchanges.append(exchange)
 
     heard = Heard()
-    await channel(lambda _: envelope(), observer=heard).send(POST)
+    body = httpx.ByteStream(b"x" * 37)
+    await channel(lambda _: httpx.Response(200, stream=body), observer=heard).send(POST)
     await channel(raising(httpx.ReadTimeout("")), observer=heard).send(POST)
 
     assert [

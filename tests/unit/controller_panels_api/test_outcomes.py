@@ -98,9 +98,7 @@ READS = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "standing"), READS)
-def test_read_stands_by_the_table(
-    status: int, body: bytes, kind: str, standing: Standing
-) -> None:
+def test_read_stands_by_the_table(status: int, body: bytes, kind: str, standing: Standing) -> None:
     assert standing is stand(answer(status, body, kind))
 
 
