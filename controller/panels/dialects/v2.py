@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from controller.core.effects import (
@@ -28,13 +27,8 @@ from controller.panels.api.paths import segment
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import Call, Impossible, Sight
 from controller.panels.wire import writes
-from controller.panels.wire.clients import TrafficRow, finish_entries
-from controller.panels.wire.inbounds import (
-    StringInbound,
-    StringSettings,
-    decode_stream,
-    observe_inbound,
-)
+from controller.panels.wire.clients import TrafficRow, clients_of_entries
+from controller.panels.wire.inbounds import StringInbound, decode_object, observe_inbound
 from desired_state.model.ids import InboundId
 
 _LIST = "panel/api/inbounds/list"
@@ -105,27 +99,24 @@ def by_email(clients: Iterable[ObservedClient]) -> tuple[ObservedClient, ...]:
 def _see_inbound(
     answer: Answer, inbound: StringInbound, rows: dict[str, TrafficRow]
 ) -> tuple[ObservedInbound, list[ObservedClient]]:
-    settings = _settings(answer, inbound)
-    clients = (settings.clients if settings is not None else None) or []
-    nameless = finish_entries(clients, inbound.settings, InboundId(inbound.id), rows)
-    stream = decode_stream(inbound.stream)
+    settings = decode_object(inbound.settings)
+    if settings is None:
+        _check_empty(answer, inbound)
+    entries = None if settings is None else settings.pop("clients", None)
+    clients, nameless = clients_of_entries(entries or (), InboundId(inbound.id), rows)
+    stream = decode_object(inbound.stream)
     return observe_inbound(inbound, settings, stream, nameless), clients
 
 
-def _settings(answer: Answer, inbound: StringInbound) -> StringSettings | None:
-    try:
-        return StringSettings.model_validate_json(inbound.settings)
-    except ValidationError:
+def _check_empty(answer: Answer, inbound: StringInbound) -> None:
+    if inbound.settings and inbound.protocol in CLIENT_PROTOCOLS:
         # Clients may hide in what cannot be read, and absence must not be concluded from it.
-        # Chained from nothing: the library's message repeats the input.
-        if inbound.settings and inbound.protocol in CLIENT_PROTOCOLS:
-            raise PanelContractBroken(
-                answer.node,
-                answer.operation,
-                f"the settings of inbound {inbound.id} ({inbound.protocol}) cannot be read",
-                hint="repair or delete that inbound on the panel",
-            ) from None
-        return None
+        raise PanelContractBroken(
+            answer.node,
+            answer.operation,
+            f"the settings of inbound {inbound.id} ({inbound.protocol}) cannot be read",
+            hint="repair or delete that inbound on the panel",
+        )
 
 
 def _create(write: Write, features: Features) -> Call | Impossible:

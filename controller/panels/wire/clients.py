@@ -1,27 +1,23 @@
-"""The panel's client objects to `ObservedClient`: one pass of pydantic's validator over the bytes.
+"""The panel's client objects to `ObservedClient`, column by column.
 
-Up to 3.0.2 a client is an entry of its inbound's settings, from 3.1.0 a record with its attachments
-and its traffic row. No dictionary is made of either: the panel's object is decoded again only when
-an update passes it through (`RawClients`), so that a look at a panel in sync costs little more than
-scanning its answer. A foreign client with a field of a wrong type must not hide its neighbours:
-such a field reads as its zero value, as the panel itself reads it. Callers: dialects. Not here:
-inbounds, writing.
+Up to 3.0.2 a client is an entry of its inbound's settings and its traffic row stands beside the
+inbound; from 3.1.0 it is a record that holds its attachments and its row. A foreign client with a
+field of a wrong type must not hide its neighbours: the field reads as its zero value, as the panel
+itself reads it. Callers: dialects. Not here: inbounds, writing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
-from typing import Annotated, Any, NotRequired
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import repeat
+from typing import Any, NotRequired, cast
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, from_json
-from pydantic_core import core_schema as cs
 from typing_extensions import TypedDict
 
 from controller.core.observed import ObservedClient
 from desired_state.model.ids import InboundId
 
-NAMELESS = "\x00"
-"""What stands for an email that is missing, until `finish_entries` takes its position down."""
+Object = Mapping[str, Any]
 
 
 class TrafficRow(TypedDict):
@@ -35,196 +31,159 @@ class TrafficRow(TypedDict):
     expiryTime: NotRequired[int]
 
 
-class RawClients(Sequence[Mapping[str, object]]):
-    """The client objects of one answer as the panel sent them, decoded when the first is asked for.
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A field of ours, the panel's key of it, and what stands for anything of another type."""
+
+    name: str
+    key: str
+    default: str | int | bool
+
+
+_COMMON = (
+    _Column("email", "email", ""),
+    _Column("sub_id", "subId", ""),
+    _Column("password", "password", ""),
+    _Column("auth", "auth", ""),
+    _Column("flow", "flow", ""),
+    _Column("limit_ip", "limitIp", 0),
+    _Column("tg_id", "tgId", 0),
+    _Column("reset", "reset", 0),
+    _Column("comment", "comment", ""),
+    _Column("group", "group", ""),
+)
+_ENTRY = (*_COMMON, _Column("uuid", "id", ""))
+_RECORD = (*_COMMON, _Column("uuid", "uuid", ""))
+_ENABLE = _Column("enable", "enable", default=False)
+_EXPIRY = _Column("expiry_ms", "expiryTime", 0)
+_TOTAL = _Column("total_bytes", "totalGB", 0)
+_ROW_ENABLE = _Column("enable", "enable", default=True)
+_ROW_TOTAL = _Column("total_bytes", "total", 0)
+_UP = _Column("up_bytes", "up", 0)
+_DOWN = _Column("down_bytes", "down", 0)
+_YES = repeat(True)  # noqa: FBT003 - a value to be repeated
+
+
+def clients_of_entries(
+    entries: Sequence[object], inbound: InboundId, rows: Mapping[str, TrafficRow]
+) -> tuple[list[ObservedClient], tuple[int, ...]]:
+    """Make the clients of one inbound (up to 3.0.2).
 
     Args:
-        text: JSON of an object.
-        key: of the list in it.
-    """
-
-    def __init__(self, text: bytes | str, key: str) -> None:
-        self._text = text
-        self._key = key
-        self._decoded: list[Mapping[str, object]] | None = None
-
-    def __getitem__(self, position: Any) -> Any:  # noqa: ANN401 - index or slice, as of any list
-        if self._decoded is None:
-            self._decoded = from_json(self._text)[self._key] or []
-        return self._decoded[position]
-
-    def __len__(self) -> int:
-        return len(self[:])
-
-
-class RawClient(Mapping[str, object]):
-    """One of them, by its position."""
-
-    __slots__ = ("_clients", "_position")
-
-    def __init__(self, clients: RawClients, position: int) -> None:
-        self._clients = clients
-        self._position = position
-
-    def _object(self) -> Mapping[str, object]:
-        found: object = self._clients[self._position]
-        return found if isinstance(found, dict) else {}
-
-    def __getitem__(self, key: str) -> object:
-        return self._object()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._object())
-
-    def __len__(self) -> int:
-        return len(self._object())
-
-
-def finish_records(clients: list[ObservedClient], body: bytes) -> None:
-    """Complete records (3.1.0+) in place: enabled only together with their row; raw object."""
-    raw = RawClients(body, "obj")
-    for position, client in enumerate(clients):
-        # The schema left the row's `enable` here: there is no room for two flags in one value.
-        row_enable: object = client.raw
-        _set(client, "enable", client.enable and row_enable)
-        _set(client, "raw", RawClient(raw, position))
-
-
-def finish_entries(
-    clients: list[ObservedClient], settings: str, inbound: InboundId, rows: Mapping[str, TrafficRow]
-) -> tuple[int, ...]:
-    """Complete entries of one inbound (up to 3.0.2) in place.
-
-    Args:
-        clients: as validated, in the panel's order.
-        settings: the inbound's settings, JSON text.
+        entries: `settings.clients`, in the panel's order.
         inbound: whose entries they are.
         rows: by email, of the whole panel: a row stays with the inbound it was first made under.
 
     Returns:
-        Positions of entries without an email.
+        The clients, and the positions of entries without an email.
     """
-    raw = RawClients(settings, "clients")
-    nameless = []
-    inbound_ids = (inbound,)
-    for position, client in enumerate(clients):
-        _set(client, "inbound_ids", inbound_ids)
-        _set(client, "raw", RawClient(raw, position))
-        if client.email == NAMELESS:
-            _set(client, "email", "")
-            nameless.append(position)
-        elif (row := rows.get(client.email)) is not None:
-            _apply_row(client, row)
-    return tuple(nameless)
+    objects = _objects(entries)
+    own = [rows.get(email) if isinstance(email := o.get("email"), str) else None for o in objects]
+    nameless = tuple(at for at, o in enumerate(objects) if o.get("email") is None)
+    return _make(objects, own, _ENTRY, repeat((inbound,))), nameless
 
 
-def _apply_row(client: ObservedClient, row: TrafficRow) -> None:
-    # Expiry and quota are enforced from the row, and a row that survived an earlier client of this
-    # email keeps the old ones: what the panel enforces is what it holds.
-    # QUIRK(row-enable, 3x-ui 2.3.15 to 3.0.2): up to 2.8.0 the row says false only when used up or
-    # expired and the entry only when switched off by hand; from 2.8.1 the row says both. The client
-    # is served only if both say true, in every version.
-    _set(client, "enable", client.enable and row.get("enable", True))
-    _set(client, "up_bytes", row.get("up", 0))
-    _set(client, "down_bytes", row.get("down", 0))
-    _set(client, "total_bytes", row.get("total", client.total_bytes))
-    _set(client, "expiry_ms", row.get("expiryTime", client.expiry_ms))
+def clients_of_records(records: Sequence[object]) -> list[ObservedClient]:
+    """Make the clients of `clients/list` (3.1.0+)."""
+    objects = _objects(records)
+    rows = [row if isinstance(row := o.get("traffic"), dict) else None for o in objects]
+    return _make(objects, rows, _RECORD, _attachments(objects))
 
 
-_set = object.__setattr__
-"""These values are still being born: nobody has seen them, so nobody sees them change."""
+def _make(
+    objects: Sequence[Object],
+    rows: Sequence[Object | None],
+    columns: Iterable[_Column],
+    inbound_ids: Iterable[tuple[InboundId, ...]],
+) -> list[ObservedClient]:
+    # QUIRK(enable-is-both, 3x-ui all versions): up to 2.8.0 the row says false only when used up or
+    # expired and the entry only when switched off by hand; an upgrade across 3.1.0 turns every
+    # record on and leaves the rows. A client is served only if both say true.
+    enable = zip(_read(objects, _ENABLE), _read_rows(rows, _ROW_ENABLE, _YES), strict=False)
+    # Expiry and quota are enforced from the row, and one that survived an earlier client of the
+    # same email keeps the old ones: what the panel enforces is what it holds.
+    expiry = _read_rows(rows, _EXPIRY, _read(objects, _EXPIRY))
+    total = _read_rows(rows, _ROW_TOTAL, _read(objects, _TOTAL))
+    clients = [ObservedClient.__new__(ObservedClient) for _ in objects]
+    _fill(clients, "inbound_ids", inbound_ids)
+    _fill(clients, "enable", [both[0] and both[1] for both in enable])
+    _fill(clients, "expiry_ms", expiry)
+    _fill(clients, "total_bytes", total)
+    _fill(clients, "up_bytes", _read_rows(rows, _UP, repeat(0)))
+    _fill(clients, "down_bytes", _read_rows(rows, _DOWN, repeat(0)))
+    _fill(clients, "flow_known", _YES)
+    _fill(clients, "raw", objects)
+    for column in columns:
+        _fill(clients, column.name, _read(objects, column))
+    return clients
 
 
-def _field(
-    name: str, schema: CoreSchema, *paths: str | list[str], default: object
-) -> cs.DataclassField:
-    alias: Any = paths[0] if len(paths) == 1 else [[p] if isinstance(p, str) else p for p in paths]
-    schema = cs.with_default_schema(schema, default=default, on_error="default")
-    return cs.dataclass_field(name, schema, validation_alias=alias)
+# Nobody has seen these values yet, so nobody sees them being filled. Their own initialiser, which
+# must go around being frozen field by field, takes three times as long as decoding their JSON did.
+_SLOTS: dict[str, Any] = {
+    f.name: vars(ObservedClient)[f.name].__set__ for f in fields(ObservedClient)
+}
 
 
-_TEXT = cs.str_schema(strict=True)
-_NUMBER = cs.int_schema()
-_FLAG = cs.bool_schema(strict=True)
-_IDS = cs.no_info_after_validator_function(
-    lambda ids: tuple(sorted(ids)), cs.list_schema(cs.int_schema(strict=True))
-)
+def _fill(clients: Iterable[ObservedClient], name: str, values: Iterable[object]) -> None:
+    deque(map(_SLOTS[name], clients, values), maxlen=0)
 
 
-def _client_schema(*varying: cs.DataclassField) -> CoreSchema:
-    common = (
-        _field("sub_id", _TEXT, "subId", default=""),
-        _field("password", _TEXT, "password", default=""),
-        _field("auth", _TEXT, "auth", default=""),
-        _field("flow", _TEXT, "flow", default=""),
-        _field("enable", _FLAG, "enable", default=False),
-        _field("limit_ip", _NUMBER, "limitIp", default=0),
-        _field("tg_id", _NUMBER, "tgId", default=0),
-        _field("reset", _NUMBER, "reset", default=0),
-        _field("comment", _TEXT, "comment", default=""),
-        _field("group", _TEXT, "group", default=""),
-    )
-    own = {field["name"]: field for field in (*common, *varying)}
-    rest = {
-        name: cs.dataclass_field(
-            name,
-            cs.with_default_schema(cs.any_schema(), default=default),
-            validation_alias=NAMELESS,
-        )
-        for name, default in _REST.items()
-        if name not in own
-    }
-    names = [field.name for field in fields(ObservedClient)]
-    arguments = [(own | rest)[name] for name in names]
-    return cs.dataclass_schema(
-        ObservedClient,
-        cs.dataclass_args_schema(ObservedClient.__name__, arguments),
-        names,
-        slots=True,
-    )
+def set_flow_known(clients: Sequence[ObservedClient], known: Iterable[bool]) -> None:
+    """Note of clients that are being made whether their flow can be told."""
+    _fill(clients, "flow_known", known)
 
 
-_REST = {"inbound_ids": (), "flow_known": True, "up_bytes": 0, "down_bytes": 0, "raw": None}
-"""Fields that the panel's object does not hold: their alias is no key of any panel."""
-
-_RECORD = _client_schema(
-    _field("email", _TEXT, "email", default=""),
-    _field("uuid", _TEXT, "uuid", default=""),
-    # `null` when attached nowhere.
-    _field("inbound_ids", _IDS, "inboundIds", default=()),
-    _field("expiry_ms", _NUMBER, ["traffic", "expiryTime"], "expiryTime", default=0),
-    _field("total_bytes", _NUMBER, ["traffic", "total"], "totalGB", default=0),
-    _field("up_bytes", _NUMBER, ["traffic", "up"], default=0),
-    _field("down_bytes", _NUMBER, ["traffic", "down"], default=0),
-    _field("raw", _FLAG, ["traffic", "enable"], default=True),
-)
-
-_ENTRY = cs.with_default_schema(
-    _client_schema(
-        _field("email", _TEXT, "email", default=NAMELESS),
-        _field("uuid", _TEXT, "id", default=""),
-        _field("expiry_ms", _NUMBER, "expiryTime", default=0),
-        _field("total_bytes", _NUMBER, "totalGB", default=0),
-    ),
-    # Something in the list that is no object: kept, so that positions stay true.
-    default_factory=lambda: ObservedClient(email=NAMELESS, inbound_ids=()),
-    on_error="default",
-)
+def _read(objects: Iterable[Object], column: _Column) -> list[Any]:
+    key, default = column.key, column.default
+    return _sound([o.get(key, default) for o in objects], default)
 
 
-class _As:
-    """Tells pydantic which schema to use for an annotated type."""
+def _read_rows(
+    rows: Sequence[Object | None], column: _Column, otherwise: Iterable[object]
+) -> list[Any]:
+    """Read from rows; where there is none, take the value at the same place of `otherwise`."""
+    key, default = column.key, column.default
+    if all(rows):
+        values = [row.get(key, default) for row in cast("Sequence[Object]", rows)]
+    else:
+        pairs = zip(rows, otherwise, strict=False)
+        values = [other if row is None else row.get(key, default) for row, other in pairs]
+    return _sound(values, default)
 
-    def __init__(self, schema: CoreSchema) -> None:
-        self._schema = schema
 
-    def __get_pydantic_core_schema__(
-        self, _source: object, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return self._schema
+def _sound(values: list[Any], default: str | int | bool) -> list[Any]:  # noqa: FBT001 - a value
+    kind = type(default)
+    if {*map(type, values)} <= {kind}:
+        return values
+    return [value if type(value) is kind else _coerce(value, default) for value in values]
 
 
-Record = Annotated[ObservedClient, _As(_RECORD)]
-"""A client as `clients/list` returns it (3.1.0+); to be completed by `finish_records`."""
-Entry = Annotated[ObservedClient, _As(_ENTRY)]
-"""A client as an inbound's settings hold it (up to 3.0.2); to be completed by `finish_entries`."""
+def _coerce(value: object, default: str | int | bool) -> str | int | bool:  # noqa: FBT001 - a value
+    """Numbers may come as text (`tgId` once was one); anything else of a wrong type is nothing."""
+    if type(default) is int and isinstance(value, str | float):
+        try:
+            return int(value)
+        except (ValueError, OverflowError):
+            return default
+    return default
+
+
+def _objects(values: Sequence[object]) -> Sequence[Object]:
+    """Keep positions: what is no object reads as an empty one."""
+    return [value if isinstance(value, dict) else {} for value in values]
+
+
+def _attachments(records: Iterable[Object]) -> list[tuple[InboundId, ...]]:
+    """Most clients of a node are attached to the same inbounds: they share one value."""
+    known: dict[tuple[InboundId, ...], tuple[InboundId, ...]] = {}
+    found = []
+    for record in records:
+        ids = record.get("inboundIds")
+        # `null` when attached nowhere.
+        sound = isinstance(ids, list) and {*map(type, ids)} <= {int}
+        listed = tuple(ids) if sound else ()
+        if listed not in known:
+            known[listed] = tuple(sorted(listed))
+        found.append(known[listed])
+    return found

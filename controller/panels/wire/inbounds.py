@@ -3,6 +3,7 @@
 Callers: dialects. Not here: the clients in them (`clients`), choosing inbounds.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
@@ -10,7 +11,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from controller.core.observed import CLIENT_PROTOCOLS, ObservedInbound
-from controller.panels.wire.clients import Entry, TrafficRow
+from controller.panels.wire.clients import TrafficRow
 from desired_state.model.credentials import PASSWORD_BYTES
 from desired_state.model.ids import InboundId
 
@@ -45,14 +46,6 @@ class StringInbound(_Inbound):
     rows: list[TrafficRow] | None = Field(default=None, alias="clientStats")
 
 
-class StringSettings(BaseModel):
-    """The settings of a `StringInbound`; everything but the clients is kept for links."""
-
-    model_config = ConfigDict(extra="allow")
-
-    clients: list[Entry] | None = None
-
-
 class _SlimClient(TypedDict, total=False):
     email: str
 
@@ -73,25 +66,29 @@ class NestedInbound(_Inbound):
         default=None, alias="streamSettings"
     )
 
+    @property
+    def other_settings(self) -> Mapping[str, Any] | None:
+        """The settings without the clients; None when there are none."""
+        return None if self.settings is None else self.settings.model_extra or {}
+
 
 def observe_inbound(
     inbound: _Inbound,
-    settings: BaseModel | None,
-    stream: dict[str, Any] | None,
+    settings: Mapping[str, Any] | None,
+    stream: Mapping[str, Any] | None,
     nameless: tuple[int, ...] = (),
 ) -> ObservedInbound:
     """Make the value: what identifies an inbound, what its clients need, and what links need.
 
     Args:
         inbound: either shape.
-        settings: decoded; None when there are none to carry clients in.
+        settings: decoded, without the clients; None when there are none to carry clients in.
         stream: decoded.
         nameless: positions of clients without an email.
     """
-    extra = (settings.model_extra if settings is not None else None) or {}
-    stream = stream or {}
-    protocol = _protocol(inbound.protocol, extra)
-    method = _text(extra.get("method")) if protocol == "shadowsocks" else ""
+    others, stream = settings or {}, stream or {}
+    protocol = _protocol(inbound.protocol, others)
+    method = _text(others.get("method")) if protocol == "shadowsocks" else ""
     return ObservedInbound(
         id=InboundId(inbound.id),
         protocol=protocol,
@@ -108,7 +105,7 @@ def observe_inbound(
         ),
         nameless_clients=nameless,
         listen=inbound.listen,
-        settings=to_json(extra).decode(),
+        settings=to_json(others).decode(),
         stream=to_json(stream).decode(),
     )
 
@@ -116,7 +113,7 @@ def observe_inbound(
 def can_carry_flow(inbound: NestedInbound) -> bool:
     """Whether the panel keeps a client's flow on this inbound, and does not blank it."""
     stream = inbound.stream or {}
-    settings = (inbound.settings.model_extra if inbound.settings is not None else None) or {}
+    settings = inbound.other_settings or {}
     if inbound.protocol != "vless":
         return False
     if stream.get("network") == "xhttp":
@@ -129,8 +126,8 @@ def can_carry_flow(inbound: NestedInbound) -> bool:
 _VLESS_ENCRYPTION = ("encryption", "decryption")
 
 
-def decode_stream(text: str) -> dict[str, Any] | None:
-    """Decode the stream settings of a `StringInbound`; None when there are none to be read."""
+def decode_object(text: str) -> dict[str, Any] | None:
+    """Decode a JSON string of a `StringInbound`; None when it holds no object."""
     try:
         decoded = from_json(text)
     except ValueError:
@@ -138,7 +135,7 @@ def decode_stream(text: str) -> dict[str, Any] | None:
     return decoded if isinstance(decoded, dict) else None
 
 
-def _protocol(name: str, settings: dict[str, Any]) -> str:
+def _protocol(name: str, settings: Mapping[str, Any]) -> str:
     # QUIRK(hysteria-name, 3x-ui 2.9.3+): version 2 is a protocol of its own up to 3.1.0 and from
     # 3.2.0 `hysteria` with `version: 2`. It keeps one name here: an upgrade must not unbind its
     # inbound.
