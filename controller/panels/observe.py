@@ -39,7 +39,8 @@ async def observe(api: PanelApi, now: datetime) -> Observation | NotObserved:
 async def _look(api: PanelApi) -> Observation:
     info = await api.connect()
     sight = await dialect_of(info.features).look(api, info.features)
-    if sight.version and sight.version != info.version_text:
+    told = parse_version(sight.version)
+    if told is not None and told != info.version:
         raise PanelChanged(
             api.node,
             "observe",

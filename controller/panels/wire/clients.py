@@ -181,8 +181,9 @@ def _attachments(records: Iterable[Object]) -> list[tuple[InboundId, ...]]:
     for record in records:
         ids = record.get("inboundIds")
         # `null` when attached nowhere.
-        sound = isinstance(ids, list) and {*map(type, ids)} <= {int}
-        listed = tuple(ids) if sound else ()
+        listed = tuple(ids) if isinstance(ids, list) else ()
+        if not {*map(type, listed)} <= {int}:
+            listed = ()
         if listed not in known:
             known[listed] = tuple(sorted(listed))
         found.append(known[listed])
