@@ -22,6 +22,8 @@ KEEP = "X3FLEET_TEST_"
 COUNT = "x3fleet-count"
 LINE = "x3fleet-line"
 
+pytest_plugins = ["tests.stores"]  # real databases; loaded once, so that one server serves the run
+
 settings.register_profile("test", max_examples=100, deadline=None, database=None)
 settings.register_profile(
     "deep",
@@ -131,7 +133,7 @@ def pytest_terminal_summary(
         pairs = zip(names, values, strict=True)
         terminalreporter.line(", ".join(f"{name}: {value}" for name, value in pairs))
     outcomes = ", ".join(f"{name}: {value}" for name, value in sorted(totals.outcomes.items()))
-    terminalreporter.line(f"tests: {totals.tests} ({outcomes})")
+    terminalreporter.line(f"tests: {totals.tests} ({outcomes}), seed: {_seed()}")
 
 
 @dataclass

@@ -22,12 +22,16 @@ READERS = {
     "desired_state/model/node.py": "defines the values",
     "desired_state/manifests/": "makes a spec of a document; refuses one panel declared twice",
     "desired_state/store/secrets.py": "resolves references to secrets",
+    "desired_state/commands/nodes.py": "the one command module that writes a node",
+    "desired_state/queries/node.py": "the one query that yields a NodeTarget",
     "desired_state/commands/nodes.py": "the one writer; refuses one panel declared twice",
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
     "controller/panels/": "talks to the panel that its NodeTarget names",
 }
 BUILDERS = {
-    "desired_state/model/node.py": "defines the value",
+    "desired_state/model/node.py": "defines the values",
+    "desired_state/store/secrets.py": "resolves references to `Credentials`",
+    "desired_state/queries/node.py": "the one query that yields a `NodeTarget`",
 }
 
 
@@ -70,9 +74,7 @@ def test_nothing_else_reads_a_nodes_address_or_credentials() -> None:
 
 def test_connections_are_built_in_one_place() -> None:
     """`Credentials` come from the resolver, a `NodeTarget` from the one query."""
-    allowed = {**BUILDERS, "desired_state/store/secrets.py": "resolves references to secrets"}
-
-    assert [] == outside(allowed, builds)
+    assert [] == outside(BUILDERS, builds)
 
 
 def test_at_most_one_query_builds_node_targets() -> None:

@@ -50,10 +50,10 @@ def test_counts_add_up_over_workers_and_runs(tmp_path: Path) -> None:
     first, second = run_twice(tmp_path)
 
     assert "\nfault plans: 5, violations: 0\n" in first
-    assert "\ntests: 3 (failed: 1, passed: 2)\n" in first
+    assert "\ntests: 3 (failed: 1, passed: 2), seed: " in first
     assert "\noutstanding: a line\n" in first
     assert "\nfault plans: 10, violations: 0\n" in second
-    assert "\ntests: 6 (failed: 2, passed: 4)\n" in second
+    assert "\ntests: 6 (failed: 2, passed: 4), seed: " in second
     assert json.loads((tmp_path / "totals.json").read_text()) == {
         "outcomes": {"passed": 4, "failed": 2},
         "counts": [[["fault plans", "violations"], [10, 0]]],

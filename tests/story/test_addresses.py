@@ -16,6 +16,4 @@ def test_an_address_in_a_source_file_fails_the_build() -> None:
 @pytest.mark.story("connection-without-its-node")
 def test_connections_are_built_from_their_node_in_one_place() -> None:
     """No code but one query makes a connection, and it takes the whole of it from one node."""
-    allowed = {**test_node_access.BUILDERS, "desired_state/store/secrets.py": "resolves references"}
-
-    assert [] == test_node_access.outside(allowed, test_node_access.builds)
+    assert [] == test_node_access.outside(test_node_access.BUILDERS, test_node_access.builds)
