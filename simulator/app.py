@@ -28,7 +28,7 @@ from simulator.gate import Gate, LogLine
 from simulator.state import ApiToken, Dice, PanelClock, State
 from simulator.upgrade import upgrade_state
 from simulator.version import Version, parse_version
-from simulator.wire import TEXT_TYPE, Call, Panic, Refused, Reply, Route, Router, empty, redirect
+from simulator.wire import Call, Panic, Refused, Reply, Route, Router, empty, redirect
 
 _ROUTES: tuple[Route, ...] = (
     *pages.ROUTES,
@@ -166,11 +166,11 @@ class Panel:
                 location = self.options.base_path[:-1] + other
                 return redirect(301 if call.method == "GET" else 307, location, call.method)
         # QUIRK(absent-is-empty-200, 3x-ui 2.6.0 to 2.8.3): with gzip allowed, absent means 200.
-        compressed = "gzip" in call.headers.get("accept-encoding", "")
-        if compressed and (2, 6, 0) <= self.version <= (2, 8, 3):
-            return empty(200)
-        # The web framework's own words, until 2.8.5 gave them up for an empty answer.
-        return empty(404) if self.version >= (2, 8, 5) else Reply(404, _NO_ROUTE, TEXT_TYPE)
+        if "gzip" in call.headers.get("accept-encoding", ""):
+            return empty(200 if (2, 6, 0) <= self.version <= (2, 8, 3) else 404)
+        # The web framework's own words, until 2.8.5 gave them up for an empty answer. Compression
+        # has closed the answer before they could be written.
+        return empty(404) if self.version >= (2, 8, 5) else Reply(404, _NO_ROUTE, "text/plain")
 
     def _panic(self, call: Call) -> Reply:
         # QUIRK(panic-is-empty-200, 3x-ui up to 2.5.8 and 2.9.0+): with gzip a crash is a 200.

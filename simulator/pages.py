@@ -31,7 +31,12 @@ _LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Login</title></head><body></bo
 def _root(call: Call) -> Reply:
     if not call.panel.options.front_end and call.version >= (3, 0, 0):
         return Reply(500, b"missing embedded page: login.html", TEXT_TYPE)
-    return Reply(200, _LOGIN_PAGE, HTML_TYPE)
+    if call.version >= (3, 0, 0):
+        return Reply(200, _LOGIN_PAGE, HTML_TYPE)
+    # 2.x tells its version behind the address of every script, to strangers too.
+    script = f"{call.panel.options.base_path}assets/vue/vue.min.js?{call.version}"
+    page = _LOGIN_PAGE.replace(b"</head>", f'<script src="{script}"></script></head>'.encode())
+    return Reply(200, page, HTML_TYPE)
 
 
 def _panel_page(call: Call) -> Reply:
