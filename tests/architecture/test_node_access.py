@@ -22,7 +22,6 @@ READERS = {
     "desired_state/model/node.py": "defines the values",
     "desired_state/manifests/": "makes a spec of a document; refuses one panel declared twice",
     "desired_state/store/secrets.py": "resolves references to secrets",
-    "desired_state/commands/nodes.py": "the one command module that writes a node",
     "desired_state/queries/node.py": "the one query that yields a NodeTarget",
     "desired_state/commands/nodes.py": "the one writer; refuses one panel declared twice",
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
