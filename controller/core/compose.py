@@ -62,12 +62,14 @@ def compose_row(action: Action, desired: Desired, seeds: Seeds, now: datetime) -
     """Make the row of a create, committed before the call: from now on it may exist."""
     secrets = _secrets(action, desired, seeds)
     ids = action.wanted.shape.inbound_ids if action.wanted is not None else action.inbound_ids
+    # An old list may hide a client that is there: where it is attached must not be forgotten.
+    held = action.row.inbound_ids if action.row is not None else ()
     return JournalRow(
         node=desired.node,
         email=action.email,
         key=action.key,
         generation=action.generation,
-        inbound_ids=ids,
+        inbound_ids=tuple(sorted({*ids, *held})),
         sub_id=_sub_id(action, desired),
         password_bytes=_password_bytes(action),
         state=JournalState.INTENDED if action.row is None else action.row.state,

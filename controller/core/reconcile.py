@@ -35,6 +35,8 @@ from controller.core.slices import learn, run_slice
 from controller.core.turn import Turn
 from desired_state.model.node import Mode, NodeTarget
 
+_MATCHING = frozenset({RequestKind.REMATCH, RequestKind.REBIND})
+
 
 def reconcile(target: NodeTarget, now: datetime, width: int = START) -> Steps[Result]:
     """Bring one node to its desired state, as far as one turn allows."""
@@ -56,7 +58,10 @@ def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
     if isinstance(look, NotObserved):
         status = status_unseen(desired, target, look, now)
         return Result(target.node, status, desired.mode, not_observed=look)
-    turn = Turn(target, _bound(desired, look), look, now, START)
+    turn = Turn(target, desired, look, now, START)
+    if _may_match(turn):
+        turn.desired = _bound(desired, look)
+        turn.draw()
     yield from ask_generations(turn)
     turn.put_rows(turn.plan.learned if turn.checked.is_trusted else ())
     turn.draw()
@@ -99,8 +104,9 @@ def ask_generations(turn: Turn) -> Steps[None]:
 
 def bind(turn: Turn) -> Steps[None]:
     """Bind the panel's GUID and the matched inbounds: at the first look, when declared anew, or asked."""
-    if turn.desired.mode is Mode.PAUSED or _is_stranger(turn.desired, turn.look):
+    if turn.desired.mode is Mode.PAUSED or not _may_match(turn):
         return
+    turn.matched = True
     after = _bound(turn.desired, turn.look)
     if after is turn.desired:
         return
@@ -109,6 +115,14 @@ def bind(turn: Turn) -> Steps[None]:
     turn.desired = after
     turn.draw()
     turn.first = turn.plan
+
+
+def _may_match(turn: Turn) -> bool:
+    """Whether the look may teach us a panel and its inbounds: not another machine's, not an old one."""
+    if _is_stranger(turn.desired, turn.look):
+        return False
+    first = turn.desired.bound is None
+    return first or turn.checked.is_trusted or _asks(turn.desired, RequestKind.REBIND)
 
 
 def _bound(desired: Desired, look: Observation) -> Desired:
@@ -148,13 +162,18 @@ def conclude(turn: Turn) -> Steps[Result]:
     """Write status if it changed; a turn that finds nothing to do writes nothing."""
     status = _status(turn)
     worked = bool(turn.sent)
-    yield from write_status(turn.desired, status, worked=worked)
+    yield from write_status(turn.desired, status, worked=worked, matched=turn.matched)
     return _result(turn, status)
 
 
-def write_status(desired: Desired, status: NodeStatus, *, worked: bool) -> Steps[None]:
-    """Store a status that says something new, and answer the requests that this turn handled."""
-    tokens = tuple(request.token for request in desired.requests)
+def write_status(
+    desired: Desired, status: NodeStatus, *, worked: bool, matched: bool = False
+) -> Steps[None]:
+    """Store a status that says something new, and answer the requests that this turn handled.
+
+    A request to match or bind anew waits for a look that could answer it.
+    """
+    tokens = tuple(r.token for r in desired.requests if matched or r.kind not in _MATCHING)
     same = status == replace(desired.status, observed_revision=status.observed_revision)
     if same and not worked and not tokens:
         return

@@ -39,6 +39,7 @@ from controller.core.guards import counted_deletes
 from controller.core.observed import NotObserved
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action
+from controller.core.result import refused_members
 from controller.core.turn import Turn
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email
@@ -60,6 +61,12 @@ def run_slice(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
 
 def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     """Delete, look, and finalise what is proved gone."""
+    if not turn.confirmed and any(action.recreates for action in piece):
+        # A list that misses clients may be an old one, and clearing the way would cost live ones.
+        turn.confirmed = True
+        if (yield from look_again(turn)):
+            yield from learn(turn)
+        return
     if not (yield from reserve(turn)):
         return
     seeds = yield from read_seeds(turn, piece)
@@ -75,7 +82,7 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     for action in piece:
         turn.given_up.setdefault(action.email.lower(), "its delete was not proved")
     if turn.checked.is_trusted:
-        yield from finalise(turn, piece, answered)
+        yield from finalise(turn, piece, answered - _contradicted(piece, tried))
         yield from count_refused(turn, piece, tried)
 
 
@@ -104,6 +111,22 @@ def finalise(turn: Turn, piece: tuple[Action, ...], answered: set[str]) -> Steps
     for email in gone:
         turn.given_up.pop(email, None)
     turn.draw()
+
+
+def _contradicted(piece: tuple[Action, ...], tried: list[tuple[Write, Outcome]]) -> frozenset[str]:
+    """Return clients that were seen and whose delete was refused: not seeing them now proves nothing."""
+    refused = {
+        email
+        for write, outcome in tried
+        for email in (
+            refused_members(outcome)
+            if outcome.verdict is not Verdict.REJECTED
+            else (member.email.lower() for member in write.members)
+        )
+    }
+    return frozenset(
+        a.email.lower() for a in piece if a.current is not None and a.email.lower() in refused
+    )
 
 
 def count_refused(
@@ -179,18 +202,25 @@ def look_again(turn: Turn) -> Steps[bool]:
 
 
 def reserve(turn: Turn) -> Steps[bool]:
-    """Take this turn's deletes from the fleet's share, once, before the first of them."""
-    if turn.reserved:
-        return True
-    count = len(counted_deletes(turn.checked.allowed) - turn.checked.approved_deletes)
-    if count:
+    """Take this turn's deletes from the fleet's share, each once, before the first of them.
+
+    A delete that was answered and did nothing was taken then: trying it again takes nothing more.
+    """
+    plan = turn.checked.allowed
+    debts = {a.email.lower() for a in plan.actions if a.row is not None and a.row.delete_attempts}
+    fresh = counted_deletes(plan) - turn.checked.approved_deletes - turn.reserved - debts
+    if fresh:
         allowed = yield from perform(
-            ReserveDeletes(turn.target.node, count, turn.plan.owned, turn.desired.epoch, turn.now)
+            ReserveDeletes(
+                turn.target.node, len(fresh), turn.plan.owned, turn.desired.epoch, turn.now
+            )
         )
         if not allowed:
-            turn.refuse_deletes(f"{count} deletes exceed the fleet's share of the last minutes")
+            turn.refuse_deletes(
+                f"{len(fresh)} deletes exceed the fleet's share of the last minutes"
+            )
             return False
-    turn.reserved = True
+        turn.reserved |= fresh
     return True
 
 

@@ -27,7 +27,9 @@ class Turn:
 
     `widths`: how many members a call with this email may have, after one was refused.
     `given_up`: emails that this turn tries no more, and why. `held_inbounds`: where no placeholder stands
-    yet, so that nothing there may be deleted.
+    yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share.
+    `confirmed`: a second look agreed that clients are missing. `matched`: inbounds were compared with
+    what is declared, so that a request to do so is answered.
     """
 
     target: NodeTarget
@@ -43,7 +45,9 @@ class Turn:
     given_up: dict[str, str] = field(default_factory=dict)
     held_inbounds: set[InboundId] = field(default_factory=set)
     fleet_refusal: Refusal | None = None
-    reserved: bool = False
+    reserved: set[str] = field(default_factory=set)
+    confirmed: bool = False
+    matched: bool = False
     deleted_last: bool = False
     stopped: bool = False
     cut: bool = False

@@ -1,0 +1,127 @@
+"""Bugs that the explorer found in the core, each as the shortest story that shows it."""
+
+from dataclasses import replace
+
+import pytest
+
+from controller.core import effects as fx
+from controller.core.desired import RequestKind
+from controller.core.features import Version
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import InboundId
+from desired_state.model.node import Match
+from tests.fakes import people
+from tests.fakes.faults import Fault
+from tests.fakes.panel import TROJAN, VLESS
+from tests.fakes.people import NL
+from tests.fakes.world import World
+from tests.faults.safety import Safety
+from tests.faults.scenarios import V29, V32, V36, email_of, settled, stranger
+
+
+def run(world: World, faults: dict[int, Fault] | None = None, rounds: int = 3) -> None:
+    """One turn under faults, then turns without."""
+    world.watch = Safety()
+    world.turn(faults=faults or {})
+    for _ in range(rounds):
+        world.turn()
+
+
+def seen(world: World) -> dict[str, tuple[InboundId, ...]]:
+    return {client.email: client.inbound_ids for client in world.panel.look().clients}
+
+
+def number_of(world: World, kind: type[fx.Effect[object]], nth: int = 0) -> int:
+    """Find the number of an effect in the turn that would run now."""
+    effects = world.copy().turn().effects
+    return [i for i, effect in enumerate(effects) if isinstance(effect, kind)][nth]
+
+
+def test_a_request_to_match_again_waits_for_a_look_that_shows_the_panel() -> None:
+    world = settled(V36, "a", VLESS, replace(TROJAN, enable=False))
+    world.panel.set_inbound(TROJAN)
+    people.ask(world.store, NL, RequestKind.REMATCH)
+
+    run(world, {0: Fault.UNSEEN})
+
+    assert {email_of(V36, "a"): (1, 2)} == seen(world)
+
+
+@pytest.mark.parametrize("version", [V29, V32])
+def test_inbounds_are_not_bound_from_the_look_at_another_machine(version: Version) -> None:
+    """Below 3.3.0 a stranger is known by what it holds alone."""
+    world = settled(version, "a", VLESS)
+    people.set_matches(world.store, NL, Match(protocol="vless"))
+
+    run(world, {0: Fault.STRANGER}, rounds=0)
+
+    assert [VLESS.port] == [b.port for b in world.store.nodes[NL].bound or ()]
+
+
+def test_a_client_that_an_old_list_hid_is_still_detached_later() -> None:
+    """Creating it again must not forget the inbounds where it already is."""
+    world = settled(V36, "a", VLESS, TROJAN)
+    people.set_matches(world.store, NL, Match(port=VLESS.port))
+
+    run(world, {0: Fault.EMPTY})
+
+    assert {email_of(V36, "a"): (1,)} == seen(world)
+
+
+def test_a_client_that_the_panel_refused_to_delete_is_not_gone_because_a_list_hides_it() -> None:
+    world = settled(V36, "abcd")
+    world.panel.stubborn = frozenset({email_of(V36, "a")})
+    people.unwant(world.store, "a")
+    people.unwant(world.store, "b")
+    verifying = number_of(world, fx.Observe, 1)
+
+    run(world, {verifying: Fault.HALF}, rounds=0)
+
+    row = world.store.journal[NL, email_of(V36, "a")]
+    assert JournalState.LIVE is row.state
+
+
+def test_deletes_that_show_up_later_in_a_turn_are_reserved_too() -> None:
+    world = settled(V32, "abc")
+    world.panel.back_up()
+    people.unwant(world.store, "a")
+    run(world)
+    world.panel.restore()
+    world.suspended.add(NL)
+
+    run(world, {0: Fault.STALE_3})
+
+    assert email_of(V32, "a") not in seen(world)
+
+
+@pytest.mark.parametrize("fault", [Fault.HALF, Fault.EMPTY])
+def test_one_untrue_list_costs_no_live_client_on_a_panel_that_doubles(fault: Fault) -> None:
+    """Up to 3.4.2 a missing client is deleted before it is created again: only after a second look."""
+    world = settled(V32, "abcd")
+
+    run(world, {0: fault})
+
+    assert not world.panel.deleted
+
+
+def test_a_debt_is_reserved_once_however_often_it_is_tried() -> None:
+    world = settled(V36, "abcd")
+    world.panel.undeletable = frozenset({email_of(V36, "a")})
+    people.unwant(world.store, "a")
+
+    run(world, rounds=10)
+
+    assert 1 == sum(deletes.count for deletes in world.store.budget)
+
+
+@pytest.mark.parametrize("version", [V29, V32, V36])
+def test_a_key_whose_email_a_stranger_took_over_can_be_rotated(version: Version) -> None:
+    world = settled(version, "ab")
+    email = email_of(version, "a")
+    world.panel.delete_by_hand(email)
+    world.panel.add_by_hand(replace(stranger(), email=email))
+    people.rotate(world.store, "a")
+
+    run(world)
+
+    assert {email, email_of(version, "a", 2), email_of(version, "b")} == set(seen(world))
