@@ -108,7 +108,7 @@ Opener = Callable[..., Awaitable[Site]]
 
 @pytest.fixture
 async def open_site() -> AsyncIterator[Opener]:
-    """Open panels: `await open_site("2.9.4", logged_in=True, **options)`."""
+    """Make a function that opens a panel of a version, with a caller let in unless told not to."""
     async with AsyncExitStack() as stack:
 
         async def opened(version: str, *, logged_in: bool = True, **options: Any) -> Site:

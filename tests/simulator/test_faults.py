@@ -31,9 +31,7 @@ async def test_a_fault_happens_count_times_after_some(open_site):
     site = await opened(open_site, V2)
     await site.arm("error_500", method="GET", path="inbounds/list", after=1, count=2)
 
-    statuses = [
-        (await site.http.get("/panel/api/inbounds/list")).status_code for _ in range(4)
-    ]
+    statuses = [(await site.http.get("/panel/api/inbounds/list")).status_code for _ in range(4)]
 
     assert [200, 500, 500, 200] == statuses
     assert [] == await site.control("/faults")
@@ -94,17 +92,17 @@ async def test_a_cut_connection(open_site, version, kind, stored):
 
 @BOTH
 @pytest.mark.parametrize(
-    ("kind", "status", "length", "stored"),
+    ("kind", "status", "stored"),
     [
-        ("error_500", 500, 0, False),
-        ("error_500_applied", 500, 0, True),
-        ("empty_200", 200, 0, False),
-        ("empty_200_applied", 200, 0, True),
-        ("forbidden_403", 403, 0, False),
-        ("too_many_429", 429, 0, False),
+        ("error_500", 500, False),
+        ("error_500_applied", 500, True),
+        ("empty_200", 200, False),
+        ("empty_200_applied", 200, True),
+        ("forbidden_403", 403, False),
+        ("too_many_429", 429, False),
     ],
 )
-async def test_an_answer_without_body(open_site, version, kind, status, length, stored):
+async def test_an_answer_without_body(open_site, version, kind, status, stored):
     site = await opened(open_site, version)
     await site.arm(kind)
 
@@ -118,7 +116,7 @@ async def test_an_answer_without_body(open_site, version, kind, status, length, 
         },
     )
 
-    assert (status, length) == (response.status_code, len(response.content))
+    assert (status, b"") == (response.status_code, response.content)
     assert stored == ("bob" in await site.emails())
 
 
