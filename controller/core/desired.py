@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from controller.core.conditions import NodeStatus
 from desired_state.model.generation import JournalRow
@@ -128,3 +129,5 @@ class Desired:
     heals: tuple[Heal, ...] = ()
     draining: bool = False
     status: NodeStatus = field(default_factory=NodeStatus)
+    memo: Any = field(default_factory=dict, repr=False, compare=False, hash=False)
+    """Scratch space of the plan (`memo.Memo`); whoever keeps this value keeps what was derived from it."""

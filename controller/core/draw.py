@@ -3,16 +3,15 @@
 Step: `make_plan`. Callers: reconcile, the dry run. Not here: values (`plan`), guards, slices.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.core.binding import survey_inbounds
-from controller.core.desired import Desired, KeyOnNode
+from controller.core.desired import Desired
 from controller.core.diff import Difference, diff_client
 from controller.core.effects import Verb
-from controller.core.expect import Shapes, Wanted, leaving_reason, limits_of, wanted_clients
+from controller.core.expect import Wanted
+from controller.core.memo import Wants, derive_wants, index_rows, memo_of, older_keys
 from controller.core.observed import Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row, read_mark
 from controller.core.placeholder import add_placeholders, is_placeholder
@@ -39,13 +38,11 @@ class _Drawing:
         self.look = look
         self.now = now
         self.survey = survey_inbounds(desired, look.inbounds)
-        self.shapes = Shapes(self.survey, look.features)
+        self.memo = memo_of(desired)
+        self.seen = _index_clients(look.clients)
         self.keys = {key.key: key for key in desired.keys}
-        self.reasons = {k.key: leaving_reason(k, desired.policy, now) for k in desired.keys}
-        self.seen: dict[str, list[ObservedClient]] = defaultdict(list)
-        for client in look.clients:
-            self.seen[client.email.lower()].append(client)
-        self.rows = {row.email.lower(): row for row in desired.journal}
+        index = index_rows(desired)
+        self.rows, self.older = index.by_email, index.older
         self.actions: list[Action] = []
         self.learned: list[JournalRow] = []
         self.waiting: list[Waiting] = []
@@ -55,17 +52,17 @@ class _Drawing:
         self.newer: list[str] = []
         self.unknown: set[KeyId] = set()
         self.missing: list[Email] = []
-        self.refused: set[int] = set()
-        self.held_back: set[str] = set()
         self.kept = self.live = self.owned_seen = 0
         self.mark_seen = False
 
     def draw(self) -> Plan:
         """Walk the table: strangers first, since they may turn out to be rows that we lost."""
         self._meet_unjournalled()
-        wanted = self._want()
-        for email, want in wanted.items():
-            self._compare_wanted(email, want)
+        wants = self._want()
+        wanted, self.reasons = wants.by_email, wants.reasons
+        self._skip_equal(wanted)
+        for email in self.unequal:
+            self._compare_wanted(email, wanted[email])
         for email, row in self.rows.items():
             if email not in wanted:
                 self._end(email, row)
@@ -87,8 +84,30 @@ class _Drawing:
             mark_seen=self.mark_seen,
             wanted_keys=sum(k.placed and k.leaving is None for k in self.desired.keys),
             live=self.live,
-            refused=tuple(sorted(self.refused)),  # type: ignore[arg-type]
+            refused=wants.refused,
         )
+
+    def _skip_equal(self, wanted: dict[str, Wanted]) -> None:
+        """Pass over clients that were found equal before and have not changed since."""
+        self.unequal: list[str] = []
+        equal, rows, seen = self.memo.equal, self.rows, self.seen
+        for email, want in wanted.items():
+            before = equal.get(email)
+            clients = seen.get(email, ())
+            if (
+                before is None
+                or before[0] is not want
+                or before[1] is not rows.get(email)
+                or len(clients) != 1
+                or before[2] != clients[0]
+            ):
+                self.unequal.append(email)
+                continue
+            self.live += 1
+            self.kept += want.enable
+        self.owned_seen += self.live
+        if self.live and not self.mark_seen:
+            self.mark_seen = any(self._mark(c) is not None for c in self.look.clients)
 
     # -- what is seen and not journalled -----------------------------------------------------------
 
@@ -128,7 +147,7 @@ class _Drawing:
                 sub_id=client.sub_id,
             )
             row = replace(row, state=JournalState.LIVE, projection="", delete_attempts=0)
-            self.rows[client.email.lower()] = row
+            self.rows = {**self.rows, client.email.lower(): row}
             self.learned.append(row)
 
     def _generation(self, key: KeyId) -> Generation | None:
@@ -144,34 +163,22 @@ class _Drawing:
 
     # -- what is wanted ----------------------------------------------------------------------------
 
-    def _want(self) -> dict[str, Wanted]:
-        by_key: dict[KeyId, list[JournalRow]] = defaultdict(list)
-        for row in self.rows.values():
-            if row.key is not None:
-                by_key[row.key].append(row)
-        wanted: dict[str, Wanted] = {}
-        for key in self.desired.keys:
-            if not key.placed or self.reasons[key.key] is not None:
-                continue
-            for want in self._want_key(key, by_key[key.key]):
-                wanted[want.email.lower()] = want
-        return wanted
-
-    def _want_key(self, key: KeyOnNode, rows: list[JournalRow]) -> Iterable[Wanted]:
-        current = tuple(row for row in rows if row.generation == key.generation)
-        shared_email = self.desired.ownership.email(key.key, key.generation)
-        shapes = self.shapes.of_key(current, shared_email)
-        limits = limits_of(key.subscription, key.counter_base_bytes, self.desired.policy, self.now)
-        older = any(row.generation < key.generation for row in rows)
-        for want in wanted_clients(key, shapes, limits, self.desired.ownership):
-            self.refused.update(want.shape.refused)
-            if older and want.email.lower() not in self.rows:
-                self.held_back.add(want.email.lower())
-            yield want
+    def _want(self) -> Wants:
+        if self.learned:  # Rows that we had lost may change how their keys are served.
+            self.older = older_keys(self.desired, self.rows)
+        wants = self.memo.wants
+        if (
+            wants is None
+            or self.learned
+            or not wants.hold(self.desired, self.survey, self.look.features, self.now)
+        ):
+            wants = derive_wants(self.desired, self.survey, self.look.features, self.rows, self.now)
+            self.memo.wants = None if self.learned else wants
+        return wants
 
     def _compare_wanted(self, email: str, want: Wanted) -> None:
         row = self.rows.get(email)
-        clients = self.seen.get(email, [])
+        clients = self.seen.get(email, ())
         if row is None:
             if clients:
                 self._take(want)
@@ -229,7 +236,7 @@ class _Drawing:
     def _create(self, want: Wanted, row: JournalRow | None) -> None:
         if not want.enable or not want.shape.usable_ids:
             return
-        if want.email.lower() in self.held_back:
+        if row is None and want.key in self.older:
             self.waiting.append(Waiting(want.email, "an older generation is not finalised"))
         elif row is None and want.held_by is not None:
             why = f"its placement on {want.held_by} is not finalised"
@@ -292,6 +299,7 @@ class _Drawing:
             and row.create_unknown_at is None
             and not row.delete_attempts
         ):
+            self.memo.equal[row.email.lower()] = (want, row, client)
             return
         ids = {*want.shape.inbound_ids, *(set(row.inbound_ids) & set(client.inbound_ids))}
         self.learned.append(
@@ -398,3 +406,11 @@ class _Drawing:
             current=client,
             recreates=again and client is None,
         )
+
+
+def _index_clients(clients: tuple[ObservedClient, ...]) -> dict[str, list[ObservedClient]]:
+    """Group clients by lower-cased email: panels take case variants for one identity."""
+    seen: dict[str, list[ObservedClient]] = {}
+    for client in clients:
+        seen.setdefault(client.email.lower(), []).append(client)
+    return seen

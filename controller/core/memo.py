@@ -1,0 +1,132 @@
+"""What drawing derived from one reading of the database, kept while that reading stays the same object.
+
+A converged node is looked at every minute and changes rarely: the runtime hands the same `Desired` over
+again, and the plan then costs little more than comparing. Nothing here is a fact: all of it can be
+derived again at any time. Callers: draw. Not here: anything that outlives a `Desired`.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from controller.core.binding import Survey
+from controller.core.desired import Desired, KeyOnNode
+from controller.core.expect import Shapes, Wanted, leaving_reason, limits_of, wanted_clients
+from controller.core.features import Features
+from controller.core.observed import ObservedClient
+from desired_state.model.generation import JournalRow
+from desired_state.model.ids import InboundId, KeyId
+from desired_state.model.placement import DeleteReason
+from desired_state.model.policy import Policy
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """The wanted clients of a node by lower-cased email.
+
+    `inputs`: what they were derived from; the same objects mean the same result.
+    `since`, `until`: the span of time in which no due date changes any of them.
+    """
+
+    inputs: tuple[object, ...]
+    since: datetime
+    until: datetime
+    by_email: dict[str, Wanted]
+    keys: dict[KeyId, KeyOnNode]
+    reasons: dict[KeyId, DeleteReason | None]
+    refused: tuple[InboundId, ...]
+
+    def hold(self, desired: Desired, survey: Survey, features: Features, now: datetime) -> bool:
+        """Tell whether they are still what these inputs give at this moment."""
+        keys, bound, *rest = self.inputs
+        return (
+            keys is desired.keys
+            and bound is desired.bound
+            and rest == [desired.policy, survey.usable, features]
+            and self.since <= now < self.until
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The journal by lower-cased email. `older`: keys that have a row below their generation."""
+
+    journal: tuple[JournalRow, ...]
+    by_email: dict[str, JournalRow]
+    older: frozenset[KeyId]
+
+
+@dataclass(slots=True)
+class Memo:
+    """The scratch space of one `Desired` and of those replaced from it."""
+
+    wants: Wants | None = None
+    rows: Rows | None = None
+    equal: dict[str, tuple[Wanted, JournalRow, ObservedClient]] = field(default_factory=dict)
+
+
+def memo_of(desired: Desired) -> Memo:
+    """Return the scratch space that travels with a `Desired`."""
+    memo: Memo = desired.memo.setdefault("plan", Memo())
+    return memo
+
+
+def index_rows(desired: Desired) -> Rows:
+    """Index the journal, once for each journal."""
+    memo = memo_of(desired)
+    if memo.rows is None or memo.rows.journal is not desired.journal:
+        by_email = {row.email.lower(): row for row in desired.journal}
+        memo.rows = Rows(desired.journal, by_email, older_keys(desired, by_email))
+    return memo.rows
+
+
+def older_keys(desired: Desired, rows: dict[str, JournalRow]) -> frozenset[KeyId]:
+    """Name the keys that have a row of an older generation: their creates wait."""
+    current = {key.key: key.generation for key in desired.keys}
+    return frozenset(
+        row.key
+        for row in rows.values()
+        if row.key is not None and row.generation < current.get(row.key, 0)
+    )
+
+
+def derive_wants(
+    desired: Desired, survey: Survey, features: Features, rows: dict[str, JournalRow], now: datetime
+) -> Wants:
+    """Derive the wanted clients of a node from its keys; the rows say how each key is served."""
+    shapes = Shapes(survey, features)
+    current: dict[KeyId, list[JournalRow]] = defaultdict(list)
+    for row in rows.values():
+        if row.key is not None:
+            current[row.key].append(row)
+    wanted: dict[str, Wanted] = {}
+    reasons = {key.key: leaving_reason(key, desired.policy, now) for key in desired.keys}
+    refused: set[InboundId] = set()
+    for key in desired.keys:
+        if not key.placed or reasons[key.key] is not None:
+            continue
+        mine = tuple(row for row in current[key.key] if row.generation == key.generation)
+        kinds = shapes.of_key(mine, desired.ownership.email(key.key, key.generation))
+        limits = limits_of(key.subscription, key.counter_base_bytes, desired.policy, now)
+        for want in wanted_clients(key, kinds, limits, desired.ownership):
+            refused.update(want.shape.refused)
+            wanted[want.email.lower()] = want
+    return Wants(
+        inputs=(desired.keys, desired.bound, desired.policy, survey.usable, features),
+        since=now,
+        until=_next_due(desired.keys, desired.policy, now),
+        by_email=wanted,
+        keys={key.key: key for key in desired.keys},
+        reasons=reasons,
+        refused=tuple(sorted(refused)),
+    )
+
+
+def _next_due(keys: tuple[KeyOnNode, ...], policy: Policy, now: datetime) -> datetime:
+    """Find the first moment at which time alone changes what is wanted."""
+    later = timedelta(seconds=policy.delete_expired_after_s)
+    due = {key.subscription.valid_until for key in keys}
+    moments = [m for at in due if at is not None for m in (at, at + later) if m > now]
+    return min(moments, default=FOREVER)
