@@ -61,9 +61,9 @@ def run_slice(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
 
 def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     """Delete, look, and finalise what is proved gone."""
-    if not turn.confirmed and any(action.recreates for action in piece):
+    if doubtful := turn.doubt(piece):
         # A list that misses clients may be an old one, and clearing the way would cost live ones.
-        turn.confirmed = True
+        turn.doubted |= doubtful
         if (yield from look_again(turn)):
             yield from learn(turn)
         return

@@ -28,7 +28,8 @@ class Turn:
     `widths`: how many members a call with this email may have, after one was refused.
     `given_up`: emails that this turn tries no more, and why. `held_inbounds`: where no placeholder stands
     yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share.
-    `confirmed`: a second look agreed that clients are missing. `matched`: inbounds were compared with
+    `missed_before`: missing clients of the look before this one. `doubted`: those that took a second look.
+    `matched`: inbounds were compared with
     what is declared, so that a request to do so is answered.
     """
 
@@ -46,7 +47,8 @@ class Turn:
     held_inbounds: set[InboundId] = field(default_factory=set)
     fleet_refusal: Refusal | None = None
     reserved: set[str] = field(default_factory=set)
-    confirmed: bool = False
+    missed_before: frozenset[str] = frozenset()
+    doubted: set[str] = field(default_factory=set)
     matched: bool = False
     deleted_last: bool = False
     stopped: bool = False
@@ -73,6 +75,7 @@ class Turn:
         """Take a new look as what is there now."""
         self.looks += 1
         self.look = look
+        self.missed_before = frozenset(a.email.lower() for a in self.plan.actions if a.recreates)
         self.draw()
 
     # -- what next ---------------------------------------------------------------------------------
@@ -94,6 +97,16 @@ class Turn:
             return tuple(going[: self.width])
         self.deleted_last = False
         return tuple(rest)
+
+    def doubt(self, piece: tuple[Action, ...]) -> frozenset[str]:
+        """Return clients that a delete would clear the way for and that only one look missed so far.
+
+        One that comes and goes within a turn is left alone.
+        """
+        missed = frozenset(a.email.lower() for a in piece if a.recreates) - self.missed_before
+        for email in missed & self.doubted:
+            self.given_up[email] = "the panel's list shows it and does not"
+        return missed
 
     def _allowed(self) -> Iterable[Action]:
         if self.fleet_refusal is None:
