@@ -96,12 +96,21 @@ def bind(body: object, version: Version, path: str) -> Doc:
         body = {}
     if not isinstance(body, dict):
         raise Refused(_mismatch(body, f"value of type {path}Client"))
-    for name, kind in known_fields(version).items():
-        value = body.get(name)
-        if value is not None and not _fits(kind, value):
-            # The library names the innermost struct and the whole path inside it.
-            raise Refused(_mismatch(value, f"struct field Client.{path}{name} of type {_go(kind)}"))
+    check_types(body, version, path)
     return typed(body, version)
+
+
+def check_types(data: Doc, version: Version, path: str = "") -> None:
+    """Refuse a client with a value of the wrong type.
+
+    Raises:
+        Refused: in the words of Go's decoder, which names the innermost struct and the whole
+            path inside it.
+    """
+    for name, kind in known_fields(version).items():
+        value = data.get(name)
+        if value is not None and not _fits(kind, value):
+            raise Refused(_mismatch(value, f"struct field Client.{path}{name} of type {_go(kind)}"))
 
 
 def _mismatch(value: object, target: str) -> str:

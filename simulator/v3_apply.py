@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from simulator.clients import key_name, text_of, to_wire, typed
+from simulator.clients import check_types, key_name, text_of, to_wire, typed
 from simulator.gojson import Doc
 from simulator.inbound_view import can_carry_flow
 from simulator.inbounds import credential, find_inbound
@@ -85,6 +85,7 @@ def add_to_inbound(panel: "Panel", inbound_id: int, clients: list[Doc]) -> None:
         message = f"Duplicate email: {clash}"
         raise refuse(message)
     inbound = find_inbound(panel, inbound_id)
+    check_stored(panel, inbound)
     if version >= (3, 5, 0):
         clients = [c for c in clients if not inbound.settings.find_any_case(c["email"])]
         if not clients:
@@ -104,6 +105,23 @@ def add_to_inbound(panel: "Panel", inbound_id: int, clients: list[Doc]) -> None:
         add_row(panel, inbound.id, client)
     inbound.settings.append(wires)
     sync_inbound(panel, inbound)
+
+
+def check_stored(
+    panel: "Panel", inbound: InboundRow, *, without: Collection[int] = frozenset()
+) -> None:
+    """Refuse a write while the inbound holds a mistyped client (3.5.0+).
+
+    Raises:
+        Refused: in the words of Go's decoder.
+    """
+    if panel.version < (3, 5, 0):
+        return
+    for entry in inbound.settings.clients:
+        # QUIRK(mistyped-client-blocks, 3x-ui 3.5.0+): a tgId stored as text stops every write to
+        # its inbound. Entries that were folded into the table have been read before.
+        if entry.synced is None and id(entry) not in without:
+            check_types(entry.data, panel.version)
 
 
 def _new_wire(panel: "Panel", inbound: InboundRow, client: Doc, now: int) -> Doc:
@@ -196,6 +214,7 @@ def replace_in_inbound(
     Raises:
         Refused: the entry is missing, or the new email is taken.
     """
+    check_stored(panel, inbound)
     entry = find_entry(panel, inbound, before)
     key = key_name(inbound.protocol)
     keyless = inbound.protocol in {"wireguard", "mtproto"} and panel.version >= (3, 4, 2)
@@ -295,6 +314,7 @@ def remove_entries(
 ) -> None:
     """Remove entries from one inbound, with rows that no other inbound needs."""
     ids = {id(entry) for entry in gone}
+    check_stored(panel, inbound, without=ids)
     inbound.settings.keep(lambda entry: id(entry) not in ids)
     compact_orphans(panel, inbound)
     for email in {entry.email for entry in gone}:

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 
 def attachments_by_record(panel: "Panel") -> dict[int, list[int]]:
-    """Inbound ids of every attached client.
-
-    QUIRK(list-attachments-unordered, 3x-ui 3.1.0+): in the order in which the inbounds were
-    written last; only the single read sorts them.
-    """
+    """Inbound ids of every attached client."""
+    # QUIRK(list-attachments-unordered, 3x-ui 3.1.0+): the list tells them in the order in which
+    # the inbounds were written last; only the single read sorts them.
     result: dict[int, list[int]] = {}
     for inbound_id in panel.state.links:
         for record_id in panel.state.links[inbound_id]:

@@ -315,6 +315,18 @@ async def test_quirk_reset_enables(open_site, version, enabled):
     assert enabled == site.record("bob")["enable"]
 
 
+@pytest.mark.parametrize(("version", "done"), [("3.4.2", True), ("3.5.0", False), ("3.6.0", False)])
+async def test_quirk_mistyped_client_blocks(open_site, version, done):
+    site = await opened(open_site, version, "bob")
+    settings = site.panel.state.inbounds[1].settings
+    settings.append([{"id": ONE, "email": "bad", "tgId": "777", "enable": True}])
+
+    answer = await site.add("eve")
+
+    assert done == answer["success"]
+    assert done or "Client.tgId of type int64" in answer["msg"]
+
+
 async def test_quirk_renewal_enables_first_only(open_site):
     site = await opened(open_site, "3.6.0")
     await site.inbound("vless", 444)
