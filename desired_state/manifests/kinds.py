@@ -139,6 +139,7 @@ class InboundMatch(Part):
     """Chooses inbounds: every field given must be equal."""
 
     port: Port | None = None
+    """The one that it listens on."""
     tag: Text | None = None
     """The panel's own name of an inbound, such as `inbound-443`."""
     remark: Text | None = None

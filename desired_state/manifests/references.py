@@ -164,7 +164,7 @@ def _count(document: Loaded, selected: int) -> Iterator[Fault]:
 
 
 def _close(word: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), n=1)
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"
     return f"known are {', '.join(sorted(known)[:10])}" if known else "no node has any label"
