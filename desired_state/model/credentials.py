@@ -22,7 +22,10 @@ PASSWORD_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class ClientSecrets:
-    """What a client logs in with: `uuid` (vless, vmess), `password` (trojan, shadowsocks), `auth` (hysteria2)."""
+    """What a client logs in with, by protocol.
+
+    `uuid`: vless, vmess. `password`: trojan, shadowsocks. `auth`: hysteria2.
+    """
 
     uuid: str = field(repr=False)
     password: str = field(repr=False)

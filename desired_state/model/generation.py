@@ -1,9 +1,9 @@
-"""The life of one journalled generation on one node: which state may follow which.
+r"""The life of one journalled generation on one node: which state may follow which.
 
 One row a remote email. Callers: core (plans from rows), runtime (records). Not here: SQL.
 
     INTENDED --seen--> LIVE --our delete, then not seen--> GONE
-        \\------------- our delete, then not seen --------/
+        \------------- our delete, then not seen --------/
 
 Absence alone leads nowhere: only a delete of ours, followed by a look that does not show it, ends a row.
 """
