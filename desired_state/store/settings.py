@@ -32,7 +32,7 @@ class DatabaseSettings(BaseModel):
     def _is_known(cls, url: str) -> str:
         try:
             kind = make_url(url).get_backend_name()
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             # The text is not repeated: it may hold a password.
             message = "is no database URL, write sqlite:///PATH or postgresql://HOST/NAME"
             raise ValueError(message) from None

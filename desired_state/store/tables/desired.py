@@ -207,8 +207,7 @@ class KeyGenerationRow(DesiredRow):
 
 
 class MoveRow(DesiredRow):
-    """A person's choice that a key leaves a node, or goes to one. One that was made stays as
-    history.
+    """A person's choice that a key leaves a node, or goes to one; what was made stays as history.
 
     `from_node` None: it lived nowhere yet. `to_node` None: wherever the key's selector now leads.
     `move_order` None: as the policy of the node that it leaves says. `at`: a placement that is
