@@ -1,4 +1,256 @@
-"""Composition root: builds panels, runtime and telemetry; every part replaceable by a fake.
+"""Composition root: builds store, panels and runtime; every part replaceable by a fake.
 
-The room is reserved: nothing is composed yet. Callers: cli. Not here: rules, SQL, HTTP.
+`open_controller` is the one way to a controller; it takes no lock. Callers: cli. Not here: rules, SQL,
+HTTP, what a report looks like.
 """
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import select
+
+from controller.core.result import Result
+from controller.jobs.place import PlacementSummary, compute_placements, place, summarise
+from controller.panels.api.channel import Observer
+from controller.panels.api.clock import Clock, SystemClock
+from controller.panels.panel import PanelPool
+from controller.runtime.errors import HolderKind
+from controller.runtime.keys_here import Overlay
+from controller.runtime.lease import SoleLease
+from controller.runtime.reads import Reader
+from controller.runtime.records import Records
+from controller.runtime.report import FleetReport, NodeProgress, NodeReport, Stage, add_up
+from controller.runtime.rounds import AT_ONCE, Rounds
+from controller.runtime.single import hold_lock
+from controller.runtime.versions import StatusVersions
+from controller.runtime.worker import Limits, TurnReport, Worker
+from controller.settings import ControllerSettings
+from controller.telemetry import events
+from desired_state.model.errors import ConfigError
+from desired_state.model.ids import NodeName
+from desired_state.store.engine import Store, open_store
+from desired_state.store.migrate import check_version
+from desired_state.store.tables.desired import NodeRow
+
+log = structlog.get_logger(__name__)
+
+OnEvent = Callable[[NodeProgress], None]
+
+
+@dataclass(slots=True)
+class Controller:
+    """Runs over the fleet, once at a time. Made by `open_controller`.
+
+    `store` is the open database, for whoever runs commands and queries in the same process.
+    """
+
+    store: Store
+    worker: Worker = field(repr=False)
+    records: Records = field(repr=False)
+    versions: StatusVersions = field(repr=False)
+    lease: SoleLease = field(repr=False)
+    clock: Clock = field(repr=False)
+
+    async def place(self) -> PlacementSummary:
+        """Decide where keys live, and store it; what `reconcile` begins with."""
+        summary = await place(self.store, self.clock.now())
+        if summary.changed:
+            self.versions.bump_all()
+            log.info(
+                events.PLACEMENT_MADE,
+                added=len(summary.added),
+                ended=len(summary.ended),
+                removed=summary.removed,
+            )
+        if summary.unschedulable:
+            reasons = sorted({key.reason for key in summary.unschedulable})
+            log.warning(
+                events.KEY_UNSCHEDULABLE, keys=len(summary.unschedulable), reason="; ".join(reasons)
+            )
+        return summary
+
+    async def plan(
+        self, nodes: Sequence[NodeName] = (), *, on_event: OnEvent | None = None
+    ) -> FleetReport:
+        """Tell what `reconcile` would do, placements included, and write nothing anywhere.
+
+        Args:
+            nodes: which ones; none means every node.
+            on_event: told of each step.
+
+        Raises:
+            ConfigError: one of them is not declared.
+        """
+        started_s = self.clock.monotonic()
+        names = await self._names(nodes)
+        async with self.store.reading() as session:
+            placed = await compute_placements(session)
+        overlay = Overlay(placed.added, placed.ended)
+        turns = await self._look(names, overlay, on_event)
+        return self._report(
+            tuple(NodeReport(turn.node).plus(turn) for turn in turns),
+            summarise(placed),
+            rounds=1,
+            started_s=started_s,
+        )
+
+    async def reconcile(
+        self,
+        nodes: Sequence[NodeName] = (),
+        *,
+        on_event: OnEvent | None = None,
+        wait: bool = False,
+    ) -> FleetReport:
+        """Make nodes as they should be, in rounds, as the only controller of this database.
+
+        Args:
+            nodes: which ones; none means every node. Keys are placed over the whole fleet.
+            on_event: told of each step.
+            wait: for another one-shot run to end, instead of being refused.
+
+        Raises:
+            AlreadyRunning: another controller is at work; names it.
+            ConfigError: one of them is not declared.
+            StoreError: keys could not be placed.
+        """
+        started_s = self.clock.monotonic()
+        async with hold_lock(self.store, HolderKind.ONE_SHOT, wait=wait):
+            # What another controller wrote before this one began.
+            self.versions.bump_all()
+            self.lease.take()
+            try:
+                return await self._reconcile(await self._names(nodes), on_event, started_s)
+            finally:
+                self.lease.release()
+
+    async def probe(self, node: NodeName) -> Result:
+        """Look at one node now and plan for it; writes nothing.
+
+        Raises:
+            ConfigError: it is not declared.
+            StoreError: the database failed.
+        """
+        turn = await self.worker.look(node)
+        if turn.result is None:
+            raise ConfigError(turn.error)
+        return turn.result
+
+    async def _reconcile(
+        self, names: tuple[NodeName, ...], on_event: OnEvent | None, started_s: float
+    ) -> FleetReport:
+        passes: list[PlacementSummary] = []
+
+        async def place_again() -> frozenset[NodeName]:
+            passes.append(await self.place())
+            if on_event is not None:
+                on_event(NodeProgress(Stage.PLACED, rounds.number, total=len(passes[-1].added)))
+            return frozenset(passes[-1].nodes)
+
+        rounds = Rounds(self.worker, self.records, place_again, on_event)
+        reports = await rounds.run(names)
+        summary = PlacementSummary(
+            added=tuple(p for one in passes for p in one.added),
+            ended=tuple(p for one in passes for p in one.ended),
+            unschedulable=passes[-1].unschedulable,
+            refused_moves=passes[-1].refused_moves,
+        )
+        return self._report(reports, summary, rounds=rounds.number, started_s=started_s)
+
+    async def _look(
+        self, names: tuple[NodeName, ...], overlay: Overlay, on_event: OnEvent | None
+    ) -> list[TurnReport]:
+        at_once = asyncio.Semaphore(AT_ONCE)
+        done = 0
+
+        async def one(node: NodeName) -> TurnReport:
+            nonlocal done
+            async with at_once:
+                turn = await self.worker.look(node, overlay)
+            done += 1
+            if on_event is not None:
+                on_event(NodeProgress(Stage.FINISHED, 1, node, done, len(names), turn))
+            return turn
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(node)) for node in names]
+        return [task.result() for task in tasks]
+
+    async def _names(self, nodes: Sequence[NodeName]) -> tuple[NodeName, ...]:
+        async with self.store.reading() as session:
+            found = await session.scalars(select(NodeRow.name).order_by(NodeRow.name))
+            declared = [NodeName(name) for name in found]
+        unknown = [node for node in nodes if node not in declared]
+        if unknown:
+            raise ConfigError(
+                f"no node {', '.join(unknown)} is declared", hint="x3fleet nodes list shows them"
+            )
+        return tuple(node for node in declared if node in nodes or not nodes)
+
+    def _report(
+        self,
+        nodes: tuple[NodeReport, ...],
+        summary: PlacementSummary,
+        *,
+        rounds: int,
+        started_s: float,
+    ) -> FleetReport:
+        return FleetReport(
+            nodes=nodes,
+            rounds=rounds,
+            placed=summary.added,
+            ended=summary.ended,
+            unschedulable=summary.unschedulable,
+            refused_moves=summary.refused_moves,
+            duration_s=self.clock.monotonic() - started_s,
+            totals=add_up(nodes),
+        )
+
+
+@asynccontextmanager
+async def open_controller(
+    settings: ControllerSettings,
+    *,
+    clock: Clock | None = None,
+    observer: Observer | None = None,
+) -> AsyncIterator[Controller]:
+    """Open the database and build a controller over it; closes everything at the end.
+
+    Args:
+        settings: the database and limits.
+        clock: wall and monotonic time for everything, panels and database included.
+        observer: told of every exchange with a panel.
+
+    Raises:
+        ConfigError: no usable encryption key.
+        StoreOutdated: the database is to be migrated first.
+        StoreNewer: it is of a newer release.
+    """
+    time = clock or SystemClock()
+    async with open_store(settings.store, clock=time) as store:
+        await check_version(store)
+        pool = PanelPool(clock=time, observer=observer)
+        try:
+            yield build_controller(store, pool, time, settings)
+        finally:
+            await pool.close()
+
+
+def build_controller(
+    store: Store, pool: PanelPool, clock: Clock, settings: ControllerSettings
+) -> Controller:
+    """Put a controller together from open parts."""
+    versions, lease = StatusVersions(), SoleLease()
+    records = Records(store, versions, lease)
+    worker = Worker(
+        Reader(store, versions, lease),
+        records,
+        pool,
+        lease,
+        clock=clock,
+        randomness=store.randomness,
+        limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
+    )
+    return Controller(store, worker, records, versions, lease, clock)

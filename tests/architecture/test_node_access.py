@@ -26,6 +26,8 @@ READERS = {
     "desired_state/commands/nodes.py": "the one writer; refuses one panel declared twice",
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
     "controller/panels/": "talks to the panel that its NodeTarget names",
+    "desired_state/queries/node.py": "builds the one NodeTarget",
+    "controller/runtime/worker.py": "compares two targets before each write",
 }
 BUILDERS = {
     "desired_state/model/node.py": "defines the values",

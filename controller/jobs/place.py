@@ -1,0 +1,120 @@
+"""The scheduler's pass: desired state and status in, placements out, in one transaction.
+
+The choice is `scheduling.place`, which is pure. Callers: the service, before the first round and after
+each that changed something; `plan` computes and stores nothing. Not here: choosing, turns of nodes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Table, bindparam, delete, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import NodeName
+from desired_state.model.placement import Placement
+from desired_state.queries.placement import read_placement_inputs
+from desired_state.scheduling.place import place_keys
+from desired_state.scheduling.result import PlacementResult, RefusedMove, Unschedulable
+from desired_state.store.engine import Store
+from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
+
+_TABLE = cast("Table", PlacementRow.__table__)
+_JOURNAL = cast("Table", RemoteGenerationRow.__table__)
+_HOLDS_SOMETHING = exists().where(
+    _JOURNAL.c.node == _TABLE.c.node,
+    _JOURNAL.c.key == _TABLE.c.key,
+    _JOURNAL.c.state != JournalState.GONE.value,
+)
+_HAS_LEFT = _TABLE.c.leaving.is_not(None) & ~_HOLDS_SOMETHING
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSummary:
+    """What a pass decided. `removed`: placements that had left and hold nothing any more.
+
+    `nodes`: whose placements changed; sorted.
+    """
+
+    added: tuple[Placement, ...] = ()
+    ended: tuple[Placement, ...] = ()
+    removed: int = 0
+    unschedulable: tuple[Unschedulable, ...] = ()
+    refused_moves: tuple[RefusedMove, ...] = ()
+    nodes: tuple[NodeName, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written, or would be."""
+        return bool(self.added or self.ended or self.removed)
+
+
+async def compute_placements(session: AsyncSession) -> PlacementResult:
+    """Decide where every key is to live, as of now, and store nothing."""
+    inputs = await read_placement_inputs(session)
+    return place_keys(
+        inputs.keys,
+        inputs.nodes,
+        inputs.placements,
+        policies=inputs.policies,
+        moves=inputs.moves,
+        live=inputs.live,
+    )
+
+
+async def place(store: Store, now: datetime) -> PlacementSummary:
+    """Decide and store; a pass that decides nothing writes nothing.
+
+    Raises:
+        ConcurrentUpdate: somebody else placed the same key meanwhile.
+        StoreError: nothing was written.
+    """
+    async with store.reading() as session:
+        result = await compute_placements(session)
+        leftovers = await session.scalar(select(_TABLE.c.key).where(_HAS_LEFT).limit(1))
+    if not (result.added or result.ended or leftovers):
+        return summarise(result)
+    async with store.recording() as session:
+        # Decided anew in the transaction that stores it: a key may have been revoked in between.
+        result = await compute_placements(session)
+        removed = await _store(session, result, now)
+    return summarise(result, removed)
+
+
+def summarise(result: PlacementResult, removed: int = 0) -> PlacementSummary:
+    """Make the summary of a pass."""
+    touched = {placement.node for placement in (*result.added, *result.ended)}
+    return PlacementSummary(
+        added=result.added,
+        ended=result.ended,
+        removed=removed,
+        unschedulable=result.unschedulable,
+        refused_moves=result.refused_moves,
+        nodes=tuple(sorted(touched)),
+    )
+
+
+async def _store(session: AsyncSession, result: PlacementResult, now: datetime) -> int:
+    connection = await session.connection()
+    if result.added:
+        rows = [
+            {
+                "key": p.key, "node": p.node, "reason": p.reason, "replaces": p.replaces,
+                "leaving": None, "at": now,
+            }
+            for p in result.added
+        ]  # fmt: skip
+        await connection.execute(_TABLE.insert(), rows)
+    ended = [
+        {"at_key": p.key, "at_node": p.node, "why": None if p.leaving is None else p.leaving.value}
+        for p in result.ended
+    ]
+    if ended:
+        await connection.execute(
+            update(_TABLE)
+            .where(_TABLE.c.key == bindparam("at_key"), _TABLE.c.node == bindparam("at_node"))
+            .values(leaving=bindparam("why")),
+            ended,
+        )
+    return (await connection.execute(delete(_TABLE).where(_HAS_LEFT))).rowcount

@@ -1,0 +1,60 @@
+"""The lease branch of the error tree: who may control.
+
+LeaseError               this process may not act, or no longer
+├── LeaseLost            the node's epoch is another one by now: nothing was written
+└── AlreadyRunning       another controller holds the lock (holder)
+
+Callers: `single` and `records` raise, the service and the cli map. Not here: panels, the database.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from desired_state.model.errors import X3FleetError
+
+
+class HolderKind(StrEnum):
+    """What kind of controller holds the lock."""
+
+    ONE_SHOT = "one-shot"
+    """A `reconcile now`: it ends by itself, and waiting for it makes sense."""
+    DAEMON = "daemon"
+    """A controller that stays: ask it, by a request."""
+    UNKNOWN = "unknown"
+    """It took the lock and had not written its name yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock. `pid` 0: unknown."""
+
+    kind: HolderKind
+    pid: int = 0
+
+
+class LeaseError(X3FleetError):
+    """This process may not act, or no longer."""
+
+    code = "lease"
+
+
+class LeaseLost(LeaseError):
+    """The epoch of an effect is not the node's any more."""
+
+    code = "lease_lost"
+
+
+class AlreadyRunning(LeaseError):
+    """Another controller works on this database."""
+
+    code = "already_running"
+
+    def __init__(self, holder: Holder) -> None:
+        who = f"{holder.kind.value} controller"
+        if holder.pid:
+            who += f" with process id {holder.pid}"
+        super().__init__(
+            f"another controller is at work: a {who}",
+            hint="wait for it to end, or repeat with --wait",
+        )
+        self.holder = holder

@@ -1,0 +1,339 @@
+"""What a turn reads from the database, each in one transaction: `ReadDesired` and its smaller kin.
+
+Callers: the worker. `ReadDesired` is kept in memory as long as neither a command nor a record of ours
+has changed anything: a converged node costs one row. Not here: writing, deciding, ORM objects where
+there may be thousands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from controller.core.conditions import NodeStatus
+from controller.core.desired import (
+    Approval,
+    ApprovalKind,
+    Desired,
+    Heal,
+    NodeRequest,
+    RequestKind,
+)
+from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
+from controller.runtime.lease import Lease
+from controller.runtime.stored import inbound_from, status_from
+from controller.runtime.tables import (
+    APPROVAL_STARTED,
+    AT_ONCE,
+    HEAL,
+    INBOUND,
+    JOURNAL,
+    KEY,
+    KEY_GENERATION,
+    NODE_STATUS,
+    PLAN_APPROVAL,
+    REQUEST,
+    REQUEST_ANSWER,
+    REVISION,
+)
+from controller.runtime.versions import StatusVersions
+from desired_state.model.errors import ConfigError
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import Digest, Email, Generation, InboundId, KeyId, NodeName, Revision
+from desired_state.model.node import NodeTarget
+from desired_state.model.placement import DeleteReason
+from desired_state.model.policy import Policy, policy_for
+from desired_state.queries.node import TargetUnresolved, node_target
+from desired_state.store.convert import node_from, policy_from, seed_place
+from desired_state.store.engine import Store
+from desired_state.store.installation import read_ownership
+from desired_state.store.tables.desired import NodeRow, PolicyRow
+
+TOMBSTONES_LIVE = timedelta(days=30)
+"""Longer than the oldest backup that somebody may restore."""
+HEALS_COUNT_FOR = timedelta(hours=1)
+_ROW = (
+    JOURNAL.c.email, JOURNAL.c.key, JOURNAL.c.generation, JOURNAL.c.inbound_ids,
+    JOURNAL.c.sub_id, JOURNAL.c.password_bytes, JOURNAL.c.state, JOURNAL.c.create_unknown_at,
+    JOURNAL.c.delete_attempts, JOURNAL.c.delete_reason, JOURNAL.c.secrets_digest,
+    JOURNAL.c.projection,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """What is known of a node before it is contacted.
+
+    `fault`: why its panel cannot be contacted at all. `refused`: the panel refused these very
+    credentials and nobody has asked for another try. `asked`: a person asks for one now.
+    """
+
+    target: NodeTarget
+    revision: Revision
+    fault: str | None = None
+    refused: bool = False
+    asked: bool = False
+
+
+class Reader:
+    """Reads for turns; remembers the last reading of each node.
+
+    Args:
+        store: the database.
+        versions: bumped by whoever writes status.
+        lease: tells the epoch of a node.
+    """
+
+    def __init__(self, store: Store, versions: StatusVersions, lease: Lease) -> None:
+        self._store = store
+        self._versions = versions
+        self._lease = lease
+        self._known: dict[NodeName, tuple[object, Desired]] = {}
+
+    async def approach(self, node: NodeName) -> Approach:
+        """Resolve a node's target, and whether its credentials may be tried.
+
+        Raises:
+            ConfigError: no such node is declared.
+        """
+        async with self._store.reading() as session:
+            revision = await _revision(session)
+            try:
+                target = await node_target(session, node, self._store.vault)
+            except TargetUnresolved as error:
+                return Approach(error.target, revision, str(error))
+            except ConfigError:
+                raise
+            connection = await session.connection()
+            refused = await connection.scalar(
+                select(NODE_STATUS.c.refused_fingerprint).where(NODE_STATUS.c.node == node)
+            )
+            if not refused or refused != target.fingerprint:
+                return Approach(target, revision)
+            requests = await _requests(connection, node)
+        asked = any(request.kind is RequestKind.RESUME for request in requests)
+        return Approach(target, revision, refused=not asked, asked=asked)
+
+    async def approach_since(self, before: Approach) -> Approach:
+        """Approach anew if any command has run since; one row otherwise."""
+        async with self._store.reading() as session:
+            revision = await _revision(session)
+        return before if revision == before.revision else await self.approach(before.target.node)
+
+    async def desired(
+        self, node: NodeName, now: datetime, overlay: Overlay = NOTHING_MORE
+    ) -> Desired:
+        """Read everything that a node's plan needs beside the look, as of one moment."""
+        # Before the snapshot: what is recorded after this counts as unread.
+        version = self._versions.of(node)
+        async with self._store.reading() as session:
+            stamp = version, await _revision(session)
+            known = self._known.get(node)
+            if known is not None and known[0] == stamp and overlay is NOTHING_MORE:
+                return known[1]
+            desired = await self._read(session, node, now, overlay)
+        if overlay is NOTHING_MORE:
+            self._known[node] = stamp, desired
+        return desired
+
+    async def generations(self, keys: tuple[KeyId, ...]) -> Mapping[KeyId, Generation]:
+        """Read the current generation of keys; one without a row is left out."""
+        found: dict[KeyId, Generation] = {}
+        async with self._store.reading() as session:
+            connection = await session.connection()
+            for start in range(0, len(keys), AT_ONCE):
+                query = select(KEY.c.id, KEY.c.generation).where(
+                    KEY.c.id.in_(keys[start : start + AT_ONCE])
+                )
+                rows = await connection.execute(query)
+                found |= {KeyId(key): Generation(number) for key, number in rows}
+        return found
+
+    async def seeds(
+        self, wanted: tuple[tuple[KeyId, Generation], ...]
+    ) -> Mapping[tuple[KeyId, Generation], bytes]:
+        """Read and open seeds; a generation without one is left out.
+
+        Raises:
+            SecretUnreadable: one was sealed with other keys, or for another place.
+        """
+        asked = set(wanted)
+        keys = sorted({key for key, _ in wanted})
+        sealed = {}
+        async with self._store.reading() as session:
+            connection = await session.connection()
+            for start in range(0, len(keys), AT_ONCE):
+                query = select(
+                    KEY_GENERATION.c.key_id, KEY_GENERATION.c.generation, KEY_GENERATION.c.seed
+                ).where(KEY_GENERATION.c.key_id.in_(keys[start : start + AT_ONCE]))
+                for key, generation, seed in await connection.execute(query):
+                    if (key, generation) in asked:
+                        sealed[KeyId(key), Generation(generation)] = seed
+        vault = self._store.vault
+        return {(k, g): vault.open(seed, seed_place(k, g)) for (k, g), seed in sealed.items()}
+
+    async def _read(
+        self, session: AsyncSession, node: NodeName, now: datetime, overlay: Overlay
+    ) -> Desired:
+        row = await session.get(NodeRow, node)
+        if row is None:
+            raise ConfigError(f"no node {node} is declared")
+        declared = node_from(row)
+        policies = tuple([policy_from(p) for p in await session.scalars(select(PolicyRow))])
+        policy = policy_for(policies, declared.spec.labels)
+        connection = await session.connection()
+        journal = await _journal(connection, node)
+        tombstones, buried = await _tombstones(connection, node, now)
+        keys = await read_keys(
+            connection, node, {r.key for r in journal if r.key is not None}, overlay.of(node)
+        )
+        bare = Desired(
+            node=node,
+            mode=declared.mode,
+            revision=await _revision(session),
+            epoch=self._lease.epoch(node),
+            ownership=await read_ownership(session, self._store.vault),
+            policy=policy,
+            matches=declared.spec.matches,
+            keys=keys,
+            journal=journal,
+            tombstones=tombstones,
+            generations=buried | {key.key: key.generation for key in keys},
+            approvals=await _approvals(connection, node, policy, now),
+            requests=await _requests(connection, node),
+            heals=await _heals(connection, node, now),
+            draining=declared.is_draining,
+        )
+        return await _with_status(connection, bare)
+
+
+async def _revision(session: AsyncSession) -> Revision:
+    connection = await session.connection()
+    return Revision(
+        await connection.scalar(select(REVISION.c.value).where(REVISION.c.id == 1)) or 0
+    )
+
+
+async def _with_status(connection: AsyncConnection, desired: Desired) -> Desired:
+    """Add what is stored of the node itself: its status and what it is bound to."""
+    query = select(NODE_STATUS).where(NODE_STATUS.c.node == desired.node)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        return replace(desired, status=NodeStatus())
+    bound = None
+    if row["bound_at"] is not None:
+        inbounds = await connection.execute(
+            select(INBOUND).where(INBOUND.c.node == desired.node, INBOUND.c.bound)
+        )
+        found = [inbound_from(dict(values)) for values in inbounds.mappings()]
+        bound = tuple(sorted(found, key=lambda inbound: inbound.id))
+    return replace(
+        desired,
+        status=status_from(dict(row)),
+        bound=bound,
+        match_digest=row["match_digest"],
+        guid=row["bound_guid"],
+    )
+
+
+async def _journal(connection: AsyncConnection, node: NodeName) -> tuple[JournalRow, ...]:
+    query = (
+        select(*_ROW)
+        .where(JOURNAL.c.node == node, JOURNAL.c.state != JournalState.GONE.value)
+        .order_by(JOURNAL.c.email)
+    )
+    return tuple([_journal_row(node, row) for row in (await connection.execute(query)).all()])
+
+
+async def _tombstones(
+    connection: AsyncConnection, node: NodeName, now: datetime
+) -> tuple[tuple[JournalRow, ...], dict[KeyId, Generation]]:
+    """Read tombstones, and the current generations of their keys."""
+    query = (
+        select(*_ROW, KEY.c.generation.label("current"))
+        .select_from(JOURNAL.outerjoin(KEY, KEY.c.id == JOURNAL.c.key))
+        .where(
+            JOURNAL.c.node == node,
+            JOURNAL.c.state == JournalState.GONE.value,
+            JOURNAL.c.gone_at > now - TOMBSTONES_LIVE,
+        )
+        .order_by(JOURNAL.c.email)
+    )
+    rows = (await connection.execute(query)).all()
+    generations = {KeyId(r[1]): Generation(r[12]) for r in rows if r[12] is not None}
+    return tuple([_journal_row(node, row) for row in rows]), generations
+
+
+def _journal_row(node: NodeName, row: Any) -> JournalRow:  # noqa: ANN401 - a tuple of `_ROW`
+    return JournalRow(
+        node,
+        Email(row[0]),
+        None if row[1] is None else KeyId(row[1]),
+        Generation(row[2]),
+        tuple([InboundId(number) for number in row[3]]),
+        row[4],
+        row[5],
+        _STATES[row[6]],
+        row[7],
+        row[8],
+        None if row[9] is None else DeleteReason(row[9]),
+        row[10],
+        row[11],
+    )
+
+
+_STATES = {state.value: state for state in JournalState}
+
+
+async def _approvals(
+    connection: AsyncConnection, node: NodeName, policy: Policy, now: datetime
+) -> tuple[Approval, ...]:
+    oldest = now - timedelta(seconds=policy.approval_start_s + policy.approval_valid_s)
+    query = (
+        select(
+            PLAN_APPROVAL.c.kind, PLAN_APPROVAL.c.digest, PLAN_APPROVAL.c.emails,
+            PLAN_APPROVAL.c.at, APPROVAL_STARTED.c.at,
+        )
+        .select_from(
+            PLAN_APPROVAL.outerjoin(
+                APPROVAL_STARTED, APPROVAL_STARTED.c.approval_id == PLAN_APPROVAL.c.id
+            )
+        )
+        .where(PLAN_APPROVAL.c.node == node, PLAN_APPROVAL.c.at > oldest)
+        .order_by(PLAN_APPROVAL.c.id)
+    )  # fmt: skip
+    return tuple(
+        [
+            Approval(ApprovalKind(kind), Digest(digest), frozenset(emails), at, started_at)
+            for kind, digest, emails, at, started_at in await connection.execute(query)
+        ]
+    )
+
+
+async def _requests(connection: AsyncConnection, node: NodeName) -> tuple[NodeRequest, ...]:
+    answered = and_(REQUEST_ANSWER.c.token == REQUEST.c.token, REQUEST_ANSWER.c.node == node)
+    query = (
+        select(REQUEST.c.token, REQUEST.c.kind)
+        .select_from(REQUEST.outerjoin(REQUEST_ANSWER, answered))
+        .where(
+            or_(REQUEST.c.node == node, REQUEST.c.node.is_(None)),
+            REQUEST_ANSWER.c.token.is_(None),
+            REQUEST.c.kind.in_([kind.value for kind in RequestKind]),
+        )
+        .order_by(REQUEST.c.revision, REQUEST.c.token)
+    )
+    rows = await connection.execute(query)
+    return tuple([NodeRequest(token, RequestKind(kind)) for token, kind in rows])
+
+
+async def _heals(connection: AsyncConnection, node: NodeName, now: datetime) -> tuple[Heal, ...]:
+    query = select(HEAL.c.email, HEAL.c.times).where(HEAL.c.node == node).order_by(HEAL.c.email)
+    heals = []
+    for email, times in await connection.execute(query):
+        recent = [at for at in map(datetime.fromisoformat, times) if now - at < HEALS_COUNT_FOR]
+        if recent:
+            heals.append(Heal(email, tuple(recent)))
+    return tuple(heals)

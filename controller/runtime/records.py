@@ -1,0 +1,357 @@
+"""The database effects that write: intents, what is proved live or gone, bindings, status.
+
+Each is one transaction, conditional on the epoch, and writes its events with it. Rows go in by the
+thousand (`executemany`). Callers: the worker. Not here: reading for the plan, deciding, tables of
+desired state: the controller never writes those.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from controller.core import effects as fx
+from controller.runtime.finalising import book_usage, end_placements
+from controller.runtime.lease import Lease
+from controller.runtime.stored import inbound_values, status_values
+from controller.runtime.tables import (
+    APPROVAL_STARTED,
+    AT_ONCE,
+    CYCLE,
+    DELETE_BUDGET,
+    EVENT,
+    HEAL,
+    INBOUND,
+    JOURNAL,
+    KEY,
+    NODE_STATUS,
+    PLACEMENT,
+    PLAN_APPROVAL,
+    REQUEST_ANSWER,
+    insert_missing,
+    upsert,
+)
+from controller.runtime.versions import StatusVersions
+from controller.telemetry import events
+from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.ids import Email, NodeName
+from desired_state.model.policy import policy_for
+from desired_state.store.convert import journal_values, policy_from
+from desired_state.store.engine import Store
+from desired_state.store.errors import ConcurrentUpdate
+from desired_state.store.tables.desired import PolicyRow
+
+HEALS_KEPT = timedelta(hours=1)
+BUDGET_KEPT = timedelta(days=1)
+"""Longer than any window of the fleet's share."""
+
+Record = (
+    fx.Bind
+    | fx.ReserveDeletes
+    | fx.StartApprovals
+    | fx.JournalIntent
+    | fx.Finalise
+    | fx.RecordRows
+    | fx.WriteStatus
+)
+
+
+class Records:
+    """Writes status for turns.
+
+    Args:
+        store: the database.
+        versions: told of everything that is written.
+        lease: what every record is conditional on.
+    """
+
+    def __init__(self, store: Store, versions: StatusVersions, lease: Lease) -> None:
+        self._store = store
+        self._versions = versions
+        self._lease = lease
+        self._released: set[NodeName] = set()
+
+    def take_released(self) -> frozenset[NodeName]:
+        """Hand out, once, the nodes whose waiting keys were freed by what was finalised."""
+        released, self._released = frozenset(self._released), set()
+        return released
+
+    async def record(self, effect: Record, now: datetime, cycle: str) -> bool | None:
+        """Do one effect as one transaction.
+
+        Args:
+            effect: what to write.
+            now: the moment that rows and events get.
+            cycle: the turn's id, for its events.
+
+        Returns:
+            Of `ReserveDeletes` whether the fleet's share allows it; None of all others.
+
+        Raises:
+            LeaseLost: the epoch is not the node's any more; nothing was written.
+            StoreError: nothing was written.
+        """
+        node = effect.node
+        try:
+            async with self._store.recording() as session:
+                connection = await session.connection()
+                await self._lease.check(connection, node, effect.epoch)
+                log = EventLog(connection, node, now, cycle)
+                match effect:
+                    case fx.Bind():
+                        await _bind(connection, effect, now)
+                    case fx.ReserveDeletes():
+                        policies = await session.scalars(select(PolicyRow))
+                        fleet = policy_for(tuple([policy_from(p) for p in policies]), ())
+                        window = timedelta(seconds=fleet.fleet_delete_window_s)
+                        share = fleet.fleet_delete_share, fleet.max_delete_floor
+                        return await _reserve(connection, effect, window, share)
+                    case fx.StartApprovals():
+                        await _start_approvals(connection, effect, now)
+                    case fx.JournalIntent():
+                        await _journal_intent(connection, effect, now, log)
+                    case fx.RecordRows():
+                        await _record_rows(connection, effect, now, log)
+                    case fx.Finalise():
+                        self._released |= await _finalise(connection, effect, now, log)
+                    case fx.WriteStatus():
+                        await _write_status(connection, effect, now, log)
+        finally:
+            # Even after an error: whether the commit went through may be unknown.
+            self._versions.bump(node)
+            if isinstance(effect, fx.Finalise):
+                self._versions.bump_all()
+        return None
+
+    async def record_cycle(self, values: dict[str, Any]) -> None:
+        """Keep one turn in which something happened; `values`: the columns of `cycle`."""
+        async with self._store.recording() as session:
+            await (await session.connection()).execute(CYCLE.insert(), [values])
+
+
+class EventLog:
+    """Appends to the history of one node, inside a record's transaction."""
+
+    def __init__(
+        self, connection: AsyncConnection, node: NodeName, now: datetime, cycle: str
+    ) -> None:
+        self._connection = connection
+        self._common = {"node": node, "at": now, "cycle_id": cycle}
+
+    async def append(self, name: str, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Append one line a row of key, email and detail."""
+        values = [
+            {**self._common, "name": name, "key": key, "email": email, "detail": detail}
+            for key, email, detail in rows
+        ]
+        if values:
+            await self._connection.execute(EVENT.insert(), values)
+
+
+# -- the binding, the fleet's share, approvals -----------------------------------------------------
+
+
+async def _bind(connection: AsyncConnection, effect: fx.Bind, now: datetime) -> None:
+    row = {"node": effect.node, "match_digest": effect.match_digest, "bound_at": now}
+    if effect.guid is not None:
+        row["bound_guid"] = effect.guid
+    await insert_missing(connection, NODE_STATUS, [{"node": effect.node, "changed_at": now}])
+    await connection.execute(
+        update(NODE_STATUS).where(NODE_STATUS.c.node == effect.node).values(row)
+    )
+    await connection.execute(
+        update(INBOUND).where(INBOUND.c.node == effect.node).values(bound=False)
+    )
+    rows = [{"node": effect.node, "bound": True, **inbound_values(i)} for i in effect.inbounds]
+    await upsert(connection, INBOUND, rows)
+
+
+async def _reserve(
+    connection: AsyncConnection,
+    effect: fx.ReserveDeletes,
+    window: timedelta,
+    share: tuple[float, int],
+) -> bool:
+    """Take deletes from the fleet's share; one transaction, so that two turns never share one."""
+    part, floor = share
+    owned = await connection.scalar(
+        select(func.count()).where(
+            JOURNAL.c.key.is_not(None), JOURNAL.c.state != JournalState.GONE.value
+        )
+    )
+    taken = await connection.scalar(
+        select(func.coalesce(func.sum(DELETE_BUDGET.c.deletes), 0)).where(
+            DELETE_BUDGET.c.at > effect.now - window
+        )
+    )
+    limit = max(floor, int(part * max(owned or 0, effect.owned)))
+    if int(taken or 0) + effect.count > limit:
+        return False
+    await connection.execute(
+        delete(DELETE_BUDGET).where(DELETE_BUDGET.c.at < effect.now - BUDGET_KEPT)
+    )
+    row = {
+        "node": effect.node, "deletes": effect.count, "owned": effect.owned, "at": effect.now,
+    }  # fmt: skip
+    await connection.execute(DELETE_BUDGET.insert(), [row])
+    return True
+
+
+async def _start_approvals(
+    connection: AsyncConnection, effect: fx.StartApprovals, now: datetime
+) -> None:
+    meant = await connection.execute(
+        select(PLAN_APPROVAL.c.id).where(
+            PLAN_APPROVAL.c.node == effect.node, PLAN_APPROVAL.c.digest.in_(effect.digests)
+        )
+    )
+    rows = [{"approval_id": number, "node": effect.node, "at": now} for number in meant.scalars()]
+    await insert_missing(connection, APPROVAL_STARTED, rows)
+
+
+# -- the journal -----------------------------------------------------------------------------------
+
+
+async def _journal_intent(
+    connection: AsyncConnection, effect: fx.JournalIntent, now: datetime, log: EventLog
+) -> None:
+    await _refuse_outdated(connection, effect)
+    await _store_rows(connection, effect.rows, now)
+    await log.append(events.GENERATION_JOURNALLED, _lines(effect.rows))
+
+
+async def _refuse_outdated(connection: AsyncConnection, effect: fx.JournalIntent) -> None:
+    """Refuse intents of keys that are not to live here any more.
+
+    Between the reading that the plan came from and this transaction a key may have been moved: its
+    new node sees no row here, so it may have begun to create. From here on it sees the row.
+    """
+    wanted = {row.key: row.generation for row in effect.rows if row.key is not None}
+    keys = sorted(wanted)
+    found: dict[str, int] = {}
+    for start in range(0, len(keys), AT_ONCE):
+        query = (
+            select(KEY.c.id, KEY.c.generation)
+            .join(PLACEMENT, PLACEMENT.c.key == KEY.c.id)
+            .where(
+                KEY.c.id.in_(keys[start : start + AT_ONCE]),
+                KEY.c.deleted_at.is_(None),
+                PLACEMENT.c.node == effect.node,
+                PLACEMENT.c.leaving.is_(None),
+            )
+        )
+        found |= {row[0]: row[1] for row in await connection.execute(query)}
+    if found != wanted:
+        raise ConcurrentUpdate(
+            f"what is wanted on node {effect.node} changed during the turn", hint="look again"
+        )
+
+
+async def _record_rows(
+    connection: AsyncConnection, effect: fx.RecordRows, now: datetime, log: EventLog
+) -> None:
+    live = [row for row in effect.rows if row.state is JournalState.LIVE]
+    before = await _states(connection, effect.node, live)
+    await _store_rows(connection, effect.rows, now)
+    await _count_heals(connection, effect, now)
+    born = [row for row in live if before.get(row.email) == JournalState.INTENDED.value]
+    risen = [row for row in live if before.get(row.email, "gone") == JournalState.GONE.value]
+    await log.append(events.GENERATION_LIVE, _lines(born))
+    await log.append(events.GENERATION_RESURRECTED, _lines(risen))
+    healed = {row.email: row.key or "" for row in effect.rows}
+    await log.append(
+        events.DRIFT_HEALED, [(healed.get(email, ""), email, "") for email in effect.healed]
+    )
+
+
+async def _finalise(
+    connection: AsyncConnection, effect: fx.Finalise, now: datetime, log: EventLog
+) -> set[NodeName]:
+    """Bury rows, book their counters, end what they kept; returns the nodes that waited for it."""
+    rows = [gone.row for gone in effect.gone]
+    values = [
+        {**journal_values(row), "state": JournalState.GONE.value, "gone_at": now, "changed_at": now}
+        for row in rows
+    ]
+    await upsert(connection, JOURNAL, values)
+    await book_usage(connection, effect.gone, now)
+    released = await end_placements(connection, effect.node)
+    await log.append(
+        events.GENERATION_FINALISED,
+        [
+            (row.key or "", row.email, "" if row.delete_reason is None else row.delete_reason.value)
+            for row in rows
+        ],
+    )
+    return released
+
+
+async def _store_rows(
+    connection: AsyncConnection, rows: Sequence[JournalRow], now: datetime
+) -> None:
+    values = [{**journal_values(row), "gone_at": None, "changed_at": now} for row in rows]
+    await upsert(connection, JOURNAL, values)
+
+
+async def _states(
+    connection: AsyncConnection, node: NodeName, rows: Sequence[JournalRow]
+) -> dict[Email, str]:
+    """States of these rows as stored; a row that is not stored is missing."""
+    emails = [row.email for row in rows]
+    states: dict[Email, str] = {}
+    for start in range(0, len(emails), AT_ONCE):
+        query = select(JOURNAL.c.email, JOURNAL.c.state).where(
+            JOURNAL.c.node == node, JOURNAL.c.email.in_(emails[start : start + AT_ONCE])
+        )
+        states |= {Email(email): state for email, state in await connection.execute(query)}
+    return states
+
+
+async def _count_heals(connection: AsyncConnection, effect: fx.RecordRows, now: datetime) -> None:
+    if not effect.healed:
+        return
+    query = select(HEAL.c.email, HEAL.c.times).where(HEAL.c.node == effect.node)
+    known = {row[0]: row[1] for row in await connection.execute(query)}
+    oldest = now - HEALS_KEPT
+    old = [
+        email
+        for email, times in known.items()
+        if all(datetime.fromisoformat(at) <= oldest for at in times)
+    ]
+    for start in range(0, len(old), AT_ONCE):
+        some = old[start : start + AT_ONCE]
+        await connection.execute(
+            delete(HEAL).where(HEAL.c.node == effect.node, HEAL.c.email.in_(some))
+        )
+    rows = []
+    for email in dict.fromkeys(effect.healed):
+        recent = [at for at in known.get(email, ()) if datetime.fromisoformat(at) > oldest]
+        rows.append({"node": effect.node, "email": email, "times": [*recent, now.isoformat()]})
+    await upsert(connection, HEAL, rows)
+
+
+def _lines(rows: Iterable[JournalRow]) -> list[tuple[str, str, str]]:
+    return [(row.key or "", row.email, "") for row in rows]
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+async def _write_status(
+    connection: AsyncConnection, effect: fx.WriteStatus, now: datetime, log: EventLog
+) -> None:
+    values = {"node": effect.node, **status_values(effect.status), "changed_at": now}
+    await upsert(connection, NODE_STATUS, [values])
+    for event in effect.events:
+        await log.append(event.name, [("", event.email, event.detail)])
+    ready = next((c for c in effect.status.conditions if c.type.value == "Ready"), None)
+    answer = {
+        "node": effect.node,
+        "outcome": "" if ready is None else ready.reason,
+        "detail": {} if ready is None else {"ready": ready.status, "message": ready.message},
+        "at": now,
+    }
+    rows = [{"token": token, **answer} for token in effect.answered]
+    await insert_missing(connection, REQUEST_ANSWER, rows)

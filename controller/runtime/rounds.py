@@ -1,0 +1,105 @@
+"""Rounds over the fleet, for a one-shot run: place, all nodes at once, until nothing progresses.
+
+A converged fleet costs one look a node and ends after one round. Callers: the service, under the lock.
+Not here: turns (`worker`), placing (a function that is handed in: jobs and runtime do not see each
+other).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from controller.core.result import Result
+from controller.runtime.records import Records
+from controller.runtime.report import NodeProgress, NodeReport, Stage
+from controller.runtime.worker import TurnReport, Worker
+from desired_state.model.ids import NodeName
+
+AT_ONCE = 32
+"""Turns at the same time."""
+MOST_ROUNDS = 5
+"""A fleet that needs more is not converging; rounds that time cut short do not count."""
+
+OnEvent = Callable[[NodeProgress], None]
+
+
+class Place(Protocol):
+    """One scheduler's pass; answers which nodes' placements changed."""
+
+    def __call__(self) -> Awaitable[frozenset[NodeName]]:
+        """Place, and store."""
+        ...
+
+
+class Rounds:
+    """Runs rounds over some nodes and adds their turns up.
+
+    Args:
+        worker: runs turns.
+        records: tells which nodes were set free by what was finalised.
+        place: the scheduler's pass.
+        on_event: told of each step.
+    """
+
+    def __init__(
+        self, worker: Worker, records: Records, place: Place, on_event: OnEvent | None = None
+    ) -> None:
+        self._worker = worker
+        self._records = records
+        self._place = place
+        self._tell = on_event or (lambda _: None)
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self.number = 0
+
+    async def run(self, nodes: tuple[NodeName, ...]) -> tuple[NodeReport, ...]:
+        """Work on these nodes until they are in sync, blocked, or nothing progresses."""
+        reports = {node: NodeReport(node) for node in nodes}
+        self._records.take_released()
+        await self._place()
+        todo, counted = set(nodes), 0
+        while todo and counted < MOST_ROUNDS:
+            self.number += 1
+            turns = await self._round(sorted(todo))
+            counted += not any(turn.out_of_time for turn in turns)
+            for turn in turns:
+                reports[turn.node] = reports[turn.node].plus(turn)
+            todo = {turn.node for turn in turns if _goes_on(turn)}
+            todo |= self._records.take_released()
+            if todo or any(_may_change_placement(turn) for turn in turns):
+                todo |= await self._place()
+            todo &= reports.keys()
+        return tuple(reports[node] for node in nodes)
+
+    async def _round(self, nodes: list[NodeName]) -> list[TurnReport]:
+        done = 0
+
+        async def one(node: NodeName) -> TurnReport:
+            nonlocal done
+            async with self._turns:
+                self._tell(NodeProgress(Stage.STARTED, self.number, node, done, len(nodes)))
+                turn = await self._worker.turn(node)
+                done += 1
+                self._tell(NodeProgress(Stage.FINISHED, self.number, node, done, len(nodes), turn))
+                return turn
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(node)) for node in nodes]
+        return [task.result() for task in tasks]
+
+
+def _goes_on(turn: TurnReport) -> bool:
+    """Whether another turn now can do what this one could not: something is left that may run."""
+    result = turn.result
+    if result is None or result.not_observed is not None or not result.sent:
+        return False
+    return turn.out_of_time or _is_unfinished(result)
+
+
+def _is_unfinished(result: Result) -> bool:
+    withheld = {action for refusal in result.refusals for action in refusal.withheld}
+    return any(action not in withheld for action in result.remaining.actions)
+
+
+def _may_change_placement(turn: TurnReport) -> bool:
+    """Whether the scheduler may see the node otherwise than before: it was seen, or was not."""
+    return turn.result is not None and bool(turn.result.sent)

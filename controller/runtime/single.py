@@ -1,0 +1,135 @@
+"""One controller a database: the exclusive lock of the embedded mode and of one-shot runs.
+
+SQLite: a locked file beside the database, with its holder's kind and process id in it; the system
+frees it when the process dies. PostgreSQL: an advisory lock of one connection, held open. Callers:
+the service. Not here: leases of replicas.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import text
+
+from controller.runtime.errors import AlreadyRunning, Holder, HolderKind
+from desired_state.store.engine import Store, translated
+
+LOCK = 0x78336374
+"""The advisory lock of a controller ("x3ct")."""
+_POLL_S = 0.1
+_NAME = "x3fleet {kind} {pid}"
+
+
+@asynccontextmanager
+async def hold_lock(store: Store, kind: HolderKind, *, wait: bool = False) -> AsyncIterator[None]:
+    """Be the only controller of a database for the length of the block.
+
+    Args:
+        store: whose database.
+        kind: what this process tells others that it is.
+        wait: until the present holder ends, instead of being refused.
+
+    Raises:
+        AlreadyRunning: another controller holds the lock; names it.
+    """
+    if not store.is_sqlite:
+        async with _hold_advisory(store, kind, wait=wait):
+            yield
+        return
+    path = lock_file(store)
+    if path is None:
+        # A database in memory belongs to this process alone.
+        yield
+        return
+    async with _hold_file(path, kind, wait=wait):
+        yield
+
+
+def lock_file(store: Store) -> Path | None:
+    """The locked file of an SQLite database; None for one in memory."""
+    database = store.engine.url.database
+    if database in (None, "", ":memory:"):
+        return None
+    path = Path(str(database))
+    return path.with_name(path.name + ".controller.lock")
+
+
+@asynccontextmanager
+async def _hold_file(path: Path, kind: HolderKind, *, wait: bool) -> AsyncIterator[None]:
+    # Opened anew for each holder: two holders in one process exclude each other too.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try_lock(descriptor):
+            if not wait:
+                raise AlreadyRunning(_read_holder(descriptor))
+            await asyncio.sleep(_POLL_S)
+        _write_holder(descriptor, json.dumps({"kind": kind.value, "pid": os.getpid()}))
+        try:
+            yield
+        finally:
+            # The file stays: removing it would let two processes lock two files of one name.
+            _write_holder(descriptor, "")
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_holder(descriptor: int, content: str) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, content.encode(), 0)
+
+
+def _read_holder(descriptor: int) -> Holder:
+    try:
+        found = json.loads(os.pread(descriptor, 1024, 0))
+        return Holder(HolderKind(found["kind"]), int(found["pid"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder(HolderKind.UNKNOWN)
+
+
+@asynccontextmanager
+async def _hold_advisory(store: Store, kind: HolderKind, *, wait: bool) -> AsyncIterator[None]:
+    with translated():
+        async with store.engine.connect() as connection:
+            # Outside a transaction: an idle one would hold back the database's own cleaning.
+            holding = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            name = _NAME.format(kind=kind.value, pid=os.getpid())
+            await holding.execute(
+                text("SELECT set_config('application_name', :name, false)"), {"name": name}
+            )
+            lock = text("SELECT pg_try_advisory_lock(:lock)")
+            while not await holding.scalar(lock, {"lock": LOCK}):
+                if not wait:
+                    found = await holding.scalar(_HOLDER, {"lock": LOCK})
+                    raise AlreadyRunning(_parse_name(found))
+                await asyncio.sleep(_POLL_S)
+            try:
+                yield
+            finally:
+                await holding.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+
+
+_HOLDER = text(
+    "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+    " WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND l.classid = 0"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def _parse_name(name: object) -> Holder:
+    parts = str(name or "").split()
+    try:
+        return Holder(HolderKind(parts[1]), int(parts[2]))
+    except (IndexError, ValueError):
+        return Holder(HolderKind.UNKNOWN)

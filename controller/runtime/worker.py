@@ -1,0 +1,270 @@
+"""Executes the effects of a turn, one `match`, and decides nothing.
+
+Callers: `rounds` (turns), the service (dry runs). Before each panel write it asks again whether it may:
+the lease, the 20 s, the node's mode and address. Not here: what to do (`controller.core`), HTTP
+(`controller.panels`), SQL (`reads`, `records`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from controller.core import effects as fx
+from controller.core.chunks import START
+from controller.core.observed import NotObserved, NotSeen, Observation
+from controller.core.reconcile import dry_run, reconcile
+from controller.core.result import Result
+from controller.panels.panel import Panel, PanelPool
+from controller.runtime.errors import LeaseError
+from controller.runtime.keys_here import NOTHING_MORE, Overlay
+from controller.runtime.lease import Lease
+from controller.runtime.reads import Approach, Reader
+from controller.runtime.records import Record, Records
+from controller.runtime.summary import cycle_values, log_turn
+from controller.telemetry import events
+from desired_state.model.errors import ConfigError
+from desired_state.model.ids import NodeName
+from desired_state.model.node import Mode
+from desired_state.store.clock import Randomness
+from desired_state.store.errors import StoreError
+
+log = structlog.get_logger(__name__)
+
+WRITING_S = 20.0
+"""A turn starts no write after this: the rest waits behind customers' changes."""
+TURN_S = 120.0
+"""A turn is over after this, whatever it waits for."""
+_REMOVES = frozenset({fx.Verb.DELETE, fx.Verb.DETACH})
+
+
+class Clock(Protocol):
+    """Wall clock for what is recorded, monotonic clock for limits."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a turn may take, in seconds of the monotonic clock."""
+
+    writing_s: float = WRITING_S
+    turn_s: float = TURN_S
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """One turn. `result` None: it broke off, `error` says why; the next turn begins with a look.
+
+    `out_of_time`: there was more to write than its 20 s allowed.
+    """
+
+    node: NodeName
+    result: Result | None
+    duration_s: float
+    out_of_time: bool = False
+    error: str = ""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What changes while a turn runs."""
+
+    node: NodeName
+    cycle: str
+    started_at: datetime
+    started_s: float
+    approach: Approach
+    overlay: Overlay = NOTHING_MORE
+    out_of_time: bool = False
+    recorded: bool = False
+    panel: Panel | None = field(default=None, repr=False)
+
+
+class Worker:
+    """Runs turns: one at a time for each node, any number of nodes at once.
+
+    Args:
+        reader: of the database.
+        records: into the database.
+        pool: of panels.
+        lease: the right to write.
+        clock: wall and monotonic.
+        randomness: for ids of turns.
+        limits: of one turn.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        records: Records,
+        pool: PanelPool,
+        lease: Lease,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        limits: Limits | None = None,
+    ) -> None:
+        self._reader = reader
+        self._records = records
+        self._pool = pool
+        self._lease = lease
+        self._clock = clock
+        self._randomness = randomness
+        self._limits = limits or Limits()
+        self._widths: dict[NodeName, int] = {}
+
+    async def turn(self, node: NodeName) -> TurnReport:
+        """Reconcile one node once."""
+        return await self._run(node, self._reconcile)
+
+    async def look(self, node: NodeName, overlay: Overlay = NOTHING_MORE) -> TurnReport:
+        """Look at one node and plan, and write nothing anywhere.
+
+        Args:
+            node: which one.
+            overlay: placements to be taken for stored.
+        """
+
+        async def steps(turn: _Turn) -> Result:
+            turn.overlay = overlay
+            return await self._drive(turn, dry_run(turn.approach.target, turn.started_at))
+
+        return await self._run(node, steps)
+
+    async def _run(
+        self, node: NodeName, steps: Callable[["_Turn"], Awaitable[Result]]
+    ) -> TurnReport:
+        cycle = self._randomness.draw(6).hex()
+        started_s = self._clock.monotonic()
+        with structlog.contextvars.bound_contextvars(node=node, cycle_id=cycle):
+            try:
+                approach = await self._reader.approach(node)
+                if approach.asked:
+                    # The panel's session remembers the refusal too.
+                    await self._pool.drop(node)
+                turn = _Turn(node, cycle, self._clock.now(), started_s, approach)
+                result = await steps(turn)
+            except (StoreError, LeaseError, ConfigError) as error:
+                log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
+                return TurnReport(node, None, self._clock.monotonic() - started_s, error=str(error))
+            report = TurnReport(node, result, self._clock.monotonic() - started_s, turn.out_of_time)
+            log_turn(log, result, report.duration_s)
+            return report
+
+    async def _reconcile(self, turn: _Turn) -> Result:
+        width = self._widths.get(turn.node, START)
+        result = await self._drive(turn, reconcile(turn.approach.target, turn.started_at, width))
+        if result.width:
+            self._widths[turn.node] = result.width
+        if turn.recorded or result.sent:
+            values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
+            await self._records.record_cycle(values)
+        return result
+
+    async def _drive(self, turn: _Turn, steps: fx.Steps[Result]) -> Result:
+        """Feed a generator with what its effects bring, until it returns."""
+        answer: object = None
+        try:
+            while True:
+                effect = steps.send(answer)
+                answer = await self._execute(turn, effect)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            steps.close()
+
+    async def _execute(self, turn: _Turn, effect: fx.Effect[Any]) -> object:
+        match effect:
+            case fx.Observe():
+                return await self._observe(turn)
+            case fx.Write():
+                return await self._write(turn, effect)
+            case fx.ReadDesired():
+                return await self._reader.desired(effect.node, self._clock.now(), turn.overlay)
+            case fx.ReadGenerations():
+                return await self._reader.generations(effect.keys)
+            case fx.ReadSeeds():
+                return await self._reader.seeds(effect.wanted)
+            case (
+                fx.Bind()
+                | fx.ReserveDeletes()
+                | fx.StartApprovals()
+                | fx.JournalIntent()
+                | fx.Finalise()
+                | fx.RecordRows()
+                | fx.WriteStatus()
+            ):
+                return await self._record(turn, effect)
+            case _:
+                message = f"an effect that nobody executes: {type(effect).__name__}"
+                raise NotImplementedError(message)
+
+    async def _record(self, turn: _Turn, effect: Record) -> bool | None:
+        turn.recorded = True
+        return await self._records.record(effect, self._clock.now(), turn.cycle)
+
+    # -- the panel ---------------------------------------------------------------------------------
+
+    async def _observe(self, turn: _Turn) -> Observation | NotObserved:
+        approach = turn.approach
+        if approach.fault is not None:
+            return NotObserved(turn.node, NotSeen.NOT_CONFIGURED, approach.fault)
+        if approach.refused:
+            message = "the panel refused these credentials; correct them, or see nodes resume"
+            return NotObserved(turn.node, NotSeen.CREDENTIALS_REFUSED, message)
+        panel = turn.panel = await self._pool.panel(approach.target)
+        try:
+            async with self._until_over(turn):
+                return await panel.observe()
+        except TimeoutError:
+            message = f"the turn ended after {self._limits.turn_s:.0f} s, during a look"
+            return NotObserved(turn.node, NotSeen.TIMEOUT, message)
+
+    async def _write(self, turn: _Turn, write: fx.Write) -> fx.Outcome:
+        cause = await self._forbids(turn, write.verb)
+        if cause or turn.panel is None:
+            cause = cause or "nothing was looked at"
+            log.info(events.WRITE_WITHHELD, verb=write.verb.value, cause=cause)
+            return fx.Outcome(fx.Verdict.NOT_SENT, cause, ended_at=self._clock.now())
+        try:
+            async with self._until_over(turn):
+                return await turn.panel.act(write)
+        except TimeoutError:
+            cause = f"the turn ended after {self._limits.turn_s:.0f} s, during the call"
+            return fx.Outcome(fx.Verdict.UNKNOWN, cause, ended_at=self._clock.now())
+
+    async def _forbids(self, turn: _Turn, verb: fx.Verb) -> str:
+        """Say why a write may not start now; empty when it may."""
+        approach = await self._reader.approach_since(turn.approach)
+        # Last, after every wait: from here to the request nothing comes between.
+        if not self._lease.may_write(turn.node):
+            return "the lease is over"
+        if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
+            turn.out_of_time = True
+            return "the turn is over"
+        now, then = approach.target, turn.approach.target
+        if approach.fault is not None or (now.fingerprint, now.tls) != (then.fingerprint, then.tls):
+            return "the node is declared otherwise by now"
+        if now.mode in (Mode.OBSERVE, Mode.PAUSED) or (
+            now.mode is Mode.UPSERT_ONLY and verb in _REMOVES
+        ):
+            return f"the node's mode is {now.mode.value} by now"
+        return ""
+
+    @asynccontextmanager
+    async def _until_over(self, turn: _Turn) -> AsyncIterator[None]:
+        left = self._limits.turn_s - (self._clock.monotonic() - turn.started_s)
+        async with asyncio.timeout(max(0.0, left)):
+            yield

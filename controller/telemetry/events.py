@@ -1,0 +1,37 @@
+"""Names of what the controller logs and of what it keeps in a node's history, with their fields.
+
+A name is a noun and a past verb, or a state. Callers: runtime, jobs, service. Not here: values; a
+field never holds a secret.
+"""
+
+CYCLE_FINISHED = "cycle_finished"
+"""One line a turn: node, cycle_id, mode, result, counts as plural nouns, duration_s, plan."""
+CYCLE_BROKEN_OFF = "cycle_broken_off"
+"""A turn ended by the database or a lost lease: node, error. The next turn begins with a look."""
+NODE_STALLED = "node_stalled"
+"""A person is needed: node, reason, message."""
+NODE_UNREACHABLE = "node_unreachable"
+"""A look failed and will be repeated: node, reason, message."""
+PLAN_BLOCKED = "plan_blocked"
+"""A guard withholds a set: node, kind, plan, emails (how many)."""
+WRITE_WITHHELD = "write_withheld"
+"""A write was not started: node, verb, cause."""
+PLACEMENT_MADE = "placement_made"
+"""The scheduler's pass: added, ended, removed (how many)."""
+KEY_UNSCHEDULABLE = "key_unschedulable"
+"""No node may carry some keys: keys (how many), reason."""
+
+GENERATION_JOURNALLED = "generation_journalled"
+"""History: the intent of a create is committed: key, email."""
+GENERATION_LIVE = "generation_live"
+"""History: a look showed it for the first time: key, email."""
+GENERATION_FINALISED = "generation_finalised"
+"""History: proved gone after our delete: key, email; detail is the delete's reason."""
+GENERATION_RESURRECTED = "generation_resurrected"
+"""History: a look showed what was gone, or never journalled: key, email."""
+DRIFT_HEALED = "drift_healed"
+"""History: a difference that nobody asked for was written over: key, email."""
+CONDITION_CAME = "condition_came"
+"""History, by the core: detail is `Type/Reason: message`."""
+CONDITION_WENT = "condition_went"
+"""History, by the core: detail is `Type/Reason`."""

@@ -1,0 +1,181 @@
+"""What the scheduler's pass decides on: keys, nodes with their conditions, placements, moves.
+
+Callers: the controller's pass, `queries.key` (to explain). Not here: choosing (`scheduling.place`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import Generation, KeyId, NodeName, Revision, SubscriptionId
+from desired_state.model.key import Key
+from desired_state.model.placement import DeleteReason, Placement
+from desired_state.model.policy import MoveOrder, Policy
+from desired_state.model.tariff import NodeSelector
+from desired_state.scheduling.eligible import NodeState
+from desired_state.scheduling.result import Move
+from desired_state.store.convert import node_from, policy_from
+from desired_state.store.tables.desired import KeyRow, MoveRow, NodeRow, PolicyRow
+from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
+
+_XRAY_RUNS = {"running": True, "stop": False, "error": False}
+"""What a panel said of its Xray; anything else is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementInputs:
+    """The arguments of `place_keys`, as of one moment."""
+
+    keys: tuple[Key, ...]
+    nodes: tuple[NodeState, ...]
+    placements: tuple[Placement, ...]
+    policies: tuple[Policy, ...]
+    moves: tuple[Move, ...]
+    live: frozenset[tuple[KeyId, NodeName]]
+
+
+async def read_placement_inputs(session: AsyncSession) -> PlacementInputs:
+    """Read everything that placing keys depends on, in one transaction."""
+    placements, placed_at = await _placements(session)
+    moves = await _moves(session, placed_at)
+    return PlacementInputs(
+        keys=await _keys(session),
+        nodes=await read_node_states(session),
+        placements=placements,
+        policies=tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))]),
+        moves=moves,
+        live=await _live(session, {move.key for move in moves}),
+    )
+
+
+async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
+    """Read every node as the scheduler sees it; sorted by name."""
+    query = (
+        select(NodeRow, NodeStatusRow.conditions, NodeStatusRow.xray)
+        .outerjoin(NodeStatusRow, NodeStatusRow.node == NodeRow.name)
+        .order_by(NodeRow.name)
+    )
+    return tuple(
+        [
+            NodeState(
+                node=node_from(row),
+                conditions=_held(conditions or []),
+                xray_running=_XRAY_RUNS.get(xray or ""),
+            )
+            for row, conditions, xray in await session.execute(query)
+        ]
+    )
+
+
+def _held(conditions: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple([f"{c['type']}/{c['reason']}" for c in conditions if c["status"]])
+
+
+async def _keys(session: AsyncSession) -> tuple[Key, ...]:
+    query = select(
+        KeyRow.id, KeyRow.subscription_id, KeyRow.generation, KeyRow.selector_labels,
+        KeyRow.selector_count, KeyRow.pinned_node, KeyRow.deleted_at, KeyRow.reason,
+        KeyRow.revision,
+    ).order_by(KeyRow.id)  # fmt: skip
+    selectors: dict[tuple[tuple[tuple[str, str], ...], int | None], NodeSelector] = {}
+    keys = []
+    for row in await session.execute(query):
+        labels = tuple(sorted(row[3].items()))
+        selector = selectors.setdefault((labels, row[4]), NodeSelector(labels, row[4]))
+        keys.append(
+            Key(
+                KeyId(row[0]),
+                SubscriptionId(row[1]),
+                Generation(row[2]),
+                selector,
+                None if row[5] is None else NodeName(row[5]),
+                row[6],
+                row[7],
+                Revision(row[8]),
+            )
+        )
+    return tuple(keys)
+
+
+async def _placements(
+    session: AsyncSession,
+) -> tuple[tuple[Placement, ...], dict[tuple[str, str], datetime]]:
+    query = select(
+        PlacementRow.key, PlacementRow.node, PlacementRow.reason, PlacementRow.replaces,
+        PlacementRow.leaving, PlacementRow.at,
+    ).order_by(PlacementRow.key, PlacementRow.node)  # fmt: skip
+    placements = []
+    placed_at: dict[tuple[str, str], datetime] = {}
+    for key, node, reason, replaces, leaving, at in await session.execute(query):
+        placements.append(
+            Placement(
+                KeyId(key),
+                NodeName(node),
+                reason,
+                None if replaces is None else NodeName(replaces),
+                None if leaving is None else DeleteReason(leaving),
+            )
+        )
+        placed_at[key, node] = at
+    return tuple(placements), placed_at
+
+
+async def _moves(
+    session: AsyncSession, placed_at: dict[tuple[str, str], datetime]
+) -> tuple[Move, ...]:
+    """Read what persons asked for last and what is not older than the placement that it would end."""
+    newest = (
+        select(MoveRow.key_id, func.max(MoveRow.revision).label("revision"))
+        .group_by(MoveRow.key_id)
+        .subquery()
+    )
+    query = (
+        select(MoveRow)
+        .join(
+            newest,
+            and_(MoveRow.key_id == newest.c.key_id, MoveRow.revision == newest.c.revision),
+        )
+        .order_by(MoveRow.id)
+    )
+    youngest: dict[str, datetime] = {}
+    for (key, _), at in placed_at.items():
+        youngest[key] = max(at, youngest.get(key, at))
+    moves = []
+    for row in await session.scalars(query):
+        ends = (
+            youngest.get(row.key_id, row.at)
+            if row.from_node is None
+            else placed_at.get((row.key_id, row.from_node))
+        )
+        if ends is None or ends > row.at:
+            continue
+        moves.append(
+            Move(
+                key=KeyId(row.key_id),
+                from_node=None if row.from_node is None else NodeName(row.from_node),
+                to_node=None if row.to_node is None else NodeName(row.to_node),
+                order=None if row.move_order is None else MoveOrder(row.move_order),
+                revision=Revision(row.revision),
+            )
+        )
+    return tuple(moves)
+
+
+async def _live(session: AsyncSession, keys: set[KeyId]) -> frozenset[tuple[KeyId, NodeName]]:
+    """Read where these keys are proved to exist in their present generation."""
+    if not keys:
+        return frozenset()
+    query = (
+        select(RemoteGenerationRow.key, RemoteGenerationRow.node)
+        .join(KeyRow, KeyRow.id == RemoteGenerationRow.key)
+        .where(
+            RemoteGenerationRow.state == JournalState.LIVE.value,
+            RemoteGenerationRow.generation == KeyRow.generation,
+        )
+    )
+    rows = await session.execute(query)
+    return frozenset((KeyId(key), NodeName(node)) for key, node in rows if key in keys)

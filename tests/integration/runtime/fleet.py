@@ -1,0 +1,219 @@
+"""A fleet for tests of the whole path: simulated panels on loopback, a database, a controller.
+
+Everything goes through the commands and the service, as people and the cli do; panels are looked into
+through their state, and damaged as their control port does. Callers: tests beside this file.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from controller.runtime.report import FleetReport
+from controller.service import Controller, open_controller
+from controller.settings import ControllerSettings, TurnSettings
+from desired_state.commands import installation, keys, manifests, nodes
+from desired_state.manifests.bundle import Bundle
+from desired_state.model.ids import KeyId, NodeName, TariffName
+from desired_state.model.node import AuthRefs, NodeSpec, SecretRef
+from desired_state.model.policy import Policy
+from desired_state.model.tariff import NodeSelector, Tariff
+from desired_state.store import unit_of_work
+from desired_state.store.engine import open_store
+from desired_state.store.migrate import upgrade
+from desired_state.store.settings import DatabaseSettings, StoreSettings
+from simulator import by_hand
+from simulator.app import Panel, PanelOptions, create_panel
+from simulator.control import view_panel
+from simulator.server import running
+
+T = TypeVar("T")
+TARIFF = TariffName("month")
+
+
+@dataclass
+class Site:
+    """One declared node and the panel behind it."""
+
+    spec: NodeSpec
+    panel: Panel
+    url: str
+
+    @property
+    def name(self) -> NodeName:
+        return self.spec.name
+
+    def clients(self) -> dict[str, dict[str, Any]]:
+        """What the panel holds by email, whatever its version; several of one email are an error."""
+        found: dict[str, dict[str, Any]] = {}
+        for client in self._clients():
+            assert client["email"] not in found, f"{client['email']} twice on {self.name}"
+            found[client["email"]] = client
+        return found
+
+    def ours(self) -> dict[str, dict[str, Any]]:
+        """Clients with our emails, but for placeholders."""
+        return {
+            email: client
+            for email, client in self.clients().items()
+            if email.startswith("x3f-") and "placeholder" not in client["comment"]
+        }
+
+    def enabled(self) -> dict[str, bool]:
+        """Whether each of our clients is on."""
+        return {email: bool(client["enable"]) for email, client in self.ours().items()}
+
+    def log(self) -> list[str]:
+        """Requests by method and path, in order."""
+        return [f"{line.method} {line.path}" for line in self.panel.log]
+
+    def writes(self) -> int:
+        """How many requests could have changed the panel."""
+        return sum(line.write for line in self.panel.log)
+
+    def forget_requests(self) -> None:
+        self.panel.log.clear()
+
+    def _clients(self) -> list[dict[str, Any]]:
+        state = view_panel(self.panel)
+        if self.panel.version >= (3, 1, 0):
+            return list(state["clients"])
+        return [
+            {**client, "inboundIds": [inbound["id"]]}
+            for inbound in state["inbounds"]
+            for client in inbound["settings"].get("clients") or []
+        ]
+
+
+@dataclass
+class Fleet:
+    """Some sites, the settings of their database, and the controller that is open."""
+
+    settings: ControllerSettings
+    controller: Controller
+    sites: dict[str, Site] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Site:
+        return self.sites[name]
+
+    async def run(
+        self, command: Callable[[unit_of_work.UnitOfWork], Awaitable[T]], actor: str = "test"
+    ) -> T:
+        """Run a command as one transaction."""
+        async with unit_of_work.begin(self.controller.store, actor) as work:
+            return await command(work)
+
+    async def issue(self, count: int = 1, node: str | None = None) -> list[KeyId]:
+        pin = None if node is None else NodeName(node)
+        issued = []
+        for _ in range(count):
+            one = await self.run(lambda work: keys.issue(work, TARIFF, node=pin))
+            issued.append(one.key.id)
+        return issued
+
+    async def rotate(self, key: KeyId) -> None:
+        await self.run(lambda work: keys.rotate(work, key))
+
+    async def revoke(self, key: KeyId) -> None:
+        await self.run(lambda work: keys.revoke(work, key))
+
+    async def move(self, key: KeyId, node: str) -> None:
+        await self.run(lambda work: keys.move(work, key, NodeName(node)))
+
+    async def declare(self, name: str, **fields: Any) -> None:
+        """Declare a node again with other fields."""
+        site = self.sites[name]
+        site.spec = replace(site.spec, **fields)
+        await self.run(lambda work: nodes.declare(work, site.spec, source="test"))
+
+    async def reconcile(self, *names: str) -> FleetReport:
+        return await self.controller.reconcile(tuple(NodeName(name) for name in names))
+
+    async def plan(self) -> FleetReport:
+        return await self.controller.plan()
+
+    def forget_requests(self) -> None:
+        for site in self.sites.values():
+            site.forget_requests()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A panel to start and a node to declare for it."""
+
+    version: str
+    inbounds: tuple[dict[str, Any], ...] = ({"protocol": "vless"},)
+    base_path: str = "/"
+    username: str = "admin"
+    password: str = "panel-password"
+    token: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def open_fleet(
+    folder: Path,
+    monkeypatch: Any,
+    policies: tuple[Policy, ...] = (),
+    turns: TurnSettings | None = None,
+    **wanted: Wanted,
+) -> AsyncIterator[Fleet]:
+    """Start panels, make a database that declares them, and open a controller over it."""
+    settings = ControllerSettings(
+        store=StoreSettings(database=DatabaseSettings(url=f"sqlite:///{folder / 'x3fleet.db'}")),
+        turns=turns or TurnSettings(),
+    )
+    async with AsyncExitStack() as stack:
+        sites = {}
+        for number, (name, one) in enumerate(wanted.items()):
+            sites[name] = await _start(stack, number, name, one, monkeypatch)
+        await _prepare(settings.store, tuple(site.spec for site in sites.values()), policies)
+        controller = await stack.enter_async_context(open_controller(settings))
+        yield Fleet(settings, controller, sites)
+
+
+async def _start(
+    stack: AsyncExitStack, number: int, name: str, wanted: Wanted, monkeypatch: Any
+) -> Site:
+    options = PanelOptions(
+        base_path=wanted.base_path,
+        username=wanted.username,
+        password=wanted.password,
+        token=wanted.token,
+    )
+    panel = create_panel(wanted.version, seed=number, options=options)
+    for offset, inbound in enumerate(wanted.inbounds):
+        by_hand.add_inbound(panel, {"port": 30_000 + 100 * number + offset, **inbound})
+    served = await stack.enter_async_context(running(panel, control_port=None))
+    variable = f"TEST_{name.upper()}"
+    monkeypatch.setenv(f"{variable}_USERNAME", wanted.username)
+    monkeypatch.setenv(f"{variable}_PASSWORD", wanted.password)
+    auth = AuthRefs(
+        username=SecretRef("env", f"{variable}_USERNAME"),
+        password=SecretRef("env", f"{variable}_PASSWORD"),
+    )
+    if wanted.token is not None:
+        monkeypatch.setenv(f"{variable}_TOKEN", wanted.token)
+        auth = AuthRefs(token=SecretRef("env", f"{variable}_TOKEN"))
+    spec = NodeSpec(
+        name=NodeName(name),
+        url=served.url,
+        auth=auth,
+        address=f"{name}.example.net",
+        labels=(("node", name),),
+    )
+    return Site(replace(spec, **wanted.fields), panel, served.url)
+
+
+async def _prepare(
+    settings: StoreSettings, specs: tuple[NodeSpec, ...], policies: tuple[Policy, ...]
+) -> None:
+    tariff = Tariff(TARIFF, "Месяц", "Month", 30, NodeSelector((), 1))
+    bundle = Bundle(source="test", revision="1", nodes=specs, tariffs=(tariff,), policies=policies)
+    async with open_store(settings) as store:
+        await upgrade(store)
+        async with unit_of_work.begin(store, "test") as work:
+            await installation.prepare(work)
+        async with unit_of_work.begin(store, "test") as work:
+            await manifests.apply_bundle(work, bundle)
