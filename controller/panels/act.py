@@ -53,6 +53,8 @@ def _secrets(member: ClientRecord) -> tuple[str, ...]:
 
 def _outcome(dialect: Dialect, write: Write, answer: WriteAnswer) -> Outcome:
     members: tuple[MemberResult, ...] = ()
+    # QUIRK(refused-yet-stored, 3x-ui 3.1.0+): a client for a good and a missing inbound is refused,
+    # and is on the good one. A refusal is passed on as that and no more: only a look can tell.
     if answer.verdict is Verdict.REJECTED:
         members = dialect.refused(write, answer.cause)
     elif answer.verdict is Verdict.APPLIED and answer.body is not None:

@@ -6,6 +6,7 @@ Not here: what the lists mean (`dialects`), what follows from them (`controller.
 
 from datetime import datetime
 
+from controller.core.features import parse_version
 from controller.core.observed import NotObserved, Observation
 from controller.panels.api.errors import PanelChanged, PanelContractBroken, PanelError
 from controller.panels.api.session import PanelApi

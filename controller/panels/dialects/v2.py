@@ -142,7 +142,9 @@ def _delete(write: Write, features: Features) -> Call | Impossible:
     member, inbound = write.members[0], _inbound(write)
     email = member.current.email if member.current is not None else member.email
     if features.deletes_by_email and inbound is not None and _fits_path(email):
-        # Every protocol alike, and exactly one client even where two share a credential.
+        # QUIRK(delete-says-success, 3x-ui 2.3.15 to 2.9.3): a delete by credential answers success
+        # also where nobody has it, and takes every client that does. By email it is exact, honest
+        # and alike for every protocol.
         return Call(f"panel/api/inbounds/{inbound}/delClientByEmail/{segment(email)}")
     key = _key(member)
     if inbound is None or key is None:

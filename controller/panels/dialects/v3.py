@@ -69,7 +69,12 @@ class DialectV3:
         return ()
 
     def members(self, write: Write, body: bytes) -> tuple[MemberResult, ...]:
-        """Map `skipped` and `errors` back to our spelling of each email."""
+        """Map `skipped` and `errors` back to our spelling of each email.
+
+        A member may be skipped for its neighbour's fault, and be stored in part all the same.
+        """
+        # QUIRK(group-is-skipped, 3x-ui 3.2.8+): one conflict skips all new clients of its inbound,
+        # each with the reason of the guilty one; so a reason is never taken for the member's own.
         if len(write.members) == 1:
             return ()
         try:

@@ -22,7 +22,9 @@ class Xray(BaseModel):
 
 
 class ServerStatus(BaseModel):
-    """`server/status` from 3.1.0 on; the identity is there from 3.3.0."""
+    """`server/status` from 3.1.0 on."""
+
+    # QUIRK(no-guid, 3x-ui 3.1.0 to 3.2.8): the panel has no identity of its own before 3.3.0.
 
     xray: Xray = Xray()
     version: str = Field(default="", alias="panelVersion")
