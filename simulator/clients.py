@@ -6,7 +6,7 @@ Not here: where clients are stored.
 
 from typing import Any
 
-from simulator.gojson import Doc
+from simulator.gojson import Doc, kind_of
 from simulator.version import Version
 from simulator.wire import Refused
 
@@ -55,7 +55,6 @@ _ALWAYS_WRITTEN = frozenset(
 _OLD_ALWAYS_WRITTEN = _ALWAYS_WRITTEN | {"id", "password", "flow"}
 _ZERO: dict[str, object] = {"string": "", "int": 0, "int64": 0, "bool": False}
 _PYTHON: dict[str, type] = {"string": str, "int": int, "int64": int, "bool": bool}
-_JSON_NAMES = {str: "string", bool: "bool", int: "number", float: "number", dict: "object"}
 
 
 def known_fields(version: Version) -> dict[str, str]:
@@ -114,10 +113,7 @@ def check_types(data: Doc, version: Version, path: str = "") -> None:
 
 
 def _mismatch(value: object, target: str) -> str:
-    kind = "array" if isinstance(value, list) else _JSON_NAMES[type(value)]
-    if isinstance(value, float):
-        kind = f"number {value}"
-    return f"json: cannot unmarshal {kind} into Go {target}"
+    return f"json: cannot unmarshal {kind_of(value)} into Go {target}"
 
 
 def _go(kind: str) -> str:
@@ -138,6 +134,24 @@ def key_name(protocol: str) -> str:
     """The field that identifies a client in v2 calls."""
     names = {"trojan": "password", "shadowsocks": "email", "hysteria": "auth", "hysteria2": "auth"}
     return names.get(protocol, "id")
+
+
+def list_of(data: Doc, name: str, item: type) -> list[Any]:
+    """A posted list of strings or integers; empty when missing.
+
+    Raises:
+        Refused: another type.
+    """
+    value = data.get(name)
+    if value is None:
+        return []
+    kind = "string" if item is str else "int"
+    if not isinstance(value, list):
+        raise Refused(_mismatch(value, f"struct field .{name} of type []{kind}"))
+    for member in value:
+        if not isinstance(member, item) or isinstance(member, bool):
+            raise Refused(_mismatch(member, f"struct field .{name} of type {kind}"))
+    return value
 
 
 def text_of(data: Doc, name: str) -> str:

@@ -54,6 +54,12 @@ def _decode_error(error: json.JSONDecodeError, *, stream: bool) -> str:
     return f"invalid character '{rest[0]}' looking for beginning of value"
 
 
+def kind_of(value: object) -> str:
+    """What Go's decoder calls a value of the wrong type."""
+    names = {str: "string", bool: "bool", int: "number", dict: "object", list: "array"}
+    return f"number {value}" if isinstance(value, float) else names.get(type(value), "null")
+
+
 def escape(text: str) -> str:
     """Escape what Go's encoder escapes for HTML; these stand only inside strings."""
     if "<" in text or ">" in text or "&" in text:

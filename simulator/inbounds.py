@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from simulator import gojson
-from simulator.clients import key_name, number_of, text_of, to_wire, typed
+from simulator.clients import key_name, list_of, number_of, text_of, to_wire, typed
 from simulator.gojson import Doc
 from simulator.inbound_view import list_text, option, rows_by_inbound, stats_text, view_inbound
 from simulator.ports import check_port, check_tag, is_auto_tag, resolve_tag
@@ -176,7 +176,10 @@ def _insert(panel: "Panel", inbound: InboundRow) -> None:
 
 
 def _import(call: Call) -> Reply:
-    data = gojson.parse(str(call.form().get("data") or ""))
+    try:
+        data = gojson.parse(str(call.form().get("data") or ""))
+    except gojson.GoJsonError as error:
+        raise Refused(str(error)) from error
     inbound = make_inbound(call.panel, data if isinstance(data, dict) else {})
     _insert(call.panel, inbound)
     return call.done("inbound_added", view_inbound(call.panel, inbound, "null"))
@@ -244,11 +247,10 @@ def delete_inbound(panel: "Panel", inbound_id: int) -> None:
 
 
 def _bulk_delete(call: Call) -> Reply:
-    body = call.json()
-    ids = body.get("ids") if isinstance(body, dict) else None
-    for inbound_id in ids or []:
+    ids = list_of(call.object(), "ids", int)
+    for inbound_id in ids:
         delete_inbound(call.panel, inbound_id)
-    return obj({"deleted": len(ids or [])})
+    return obj({"deleted": len(ids)})
 
 
 def _update(call: Call) -> Reply:

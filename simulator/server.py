@@ -30,7 +30,7 @@ class _PanelProtocol(H11Protocol):
         super().connection_made(transport)
         app = self.app
 
-        async def with_transport(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        async def with_transport(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as ASGI has it
             scope["extensions"] = {"simulator.transport": transport}
             await app(scope, receive, send)
 

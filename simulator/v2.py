@@ -6,7 +6,7 @@ Callers: `app` collects `ROUTES`. Not here: counters and other reads (`v2_traffi
 from typing import TYPE_CHECKING, Any
 
 from simulator import gojson
-from simulator.clients import key_name, text_of, typed
+from simulator.clients import key_name, number_of, text_of, typed
 from simulator.gojson import Doc
 from simulator.inbounds import credential, find_inbound, require_email_or_key
 from simulator.rows import add_row, drop_row, rename_ips, update_row
@@ -44,8 +44,8 @@ def _read_body(call: Call) -> tuple[int, list[Any]]:
     clients = settings.get("clients") if isinstance(settings, dict) else None
     if not isinstance(clients, list):
         raise Panic
-    number = int(inbound_id) if isinstance(inbound_id, int | str) and str(inbound_id) else 0
-    return number, clients
+    number = str(inbound_id or 0)
+    return int(number) if number.isdigit() else 0, clients
 
 
 def _add(call: Call) -> Reply:
@@ -194,7 +194,7 @@ def _copy(call: Call) -> Reply:
     """Copy clients from another inbound under derived emails (2.9.3 to 3.0.2)."""
     target = find_inbound(call.panel, call.number("id"))
     form = call.form()
-    source = find_inbound(call.panel, int(form.get("sourceInboundId") or 0))
+    source = find_inbound(call.panel, number_of(form, "sourceInboundId"))
     wanted = set(form.get("clientEmails") or [])
     added, now = [], call.panel.clock.seconds_ms()
     for entry in source.settings.clients:

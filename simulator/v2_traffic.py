@@ -6,7 +6,7 @@ Callers: `app` collects `ROUTES`. Not here: client writes (`v2`), enforcement (`
 from typing import TYPE_CHECKING
 
 from simulator import gojson
-from simulator.clients import text_of, typed
+from simulator.clients import number_of, text_of, typed
 from simulator.gojson import Doc
 from simulator.inbounds import delete_inbound, find_inbound
 from simulator.rows import reset_row, view_row
@@ -100,7 +100,7 @@ def _set_traffic(call: Call) -> Reply:
     form = call.form()
     row = call.panel.state.traffic.get(call.params["email"])
     if row is not None:
-        row.up, row.down = int(form.get("upload") or 0), int(form.get("download") or 0)
+        row.up, row.down = number_of(form, "upload"), number_of(form, "download")
         if call.version >= (2, 9, 4):
             row.all_time = max(row.all_time, row.up + row.down)
     return call.done("client_updated")

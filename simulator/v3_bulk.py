@@ -6,7 +6,7 @@ Callers: `app` collects `ROUTES`. Not here: bulk changes of limits and flags (`v
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simulator.clients import bind
+from simulator.clients import bind, list_of
 from simulator.gojson import Doc
 from simulator.inbounds import find_inbound
 from simulator.rows import drop_row
@@ -60,9 +60,7 @@ def with_skipped(result: dict[str, object], skipped: Skipped) -> Reply:
 
 def read_emails(call: Call) -> list[str]:
     """Posted emails: trimmed, without blanks and repetitions."""
-    body = call.json()
-    value = body.get("emails") if isinstance(body, dict) else None
-    texts = [item.strip() for item in value if isinstance(item, str)] if value else []
+    texts = [item.strip() for item in list_of(call.object(), "emails", str)]
     return list(dict.fromkeys(text for text in texts if text))
 
 
@@ -210,8 +208,7 @@ def by_inbound(panel: "Panel", records: dict[str, Record]) -> list[tuple[Inbound
 
 
 def _bulk_delete(call: Call) -> Reply:
-    body = call.json()
-    keep = bool(body.get("keepTraffic")) if isinstance(body, dict) else False
+    keep = bool(call.object().get("keepTraffic"))
     return delete_many(call.panel, read_emails(call), keep_traffic=keep)
 
 
@@ -249,7 +246,7 @@ def _entries_of(panel: "Panel", inbound: InboundRow, record: Record) -> list[Any
 
 
 def _bulk_attach(call: Call) -> Reply:
-    panel, body = call.panel, call.json()
+    panel, body = call.panel, call.object()
     attached: list[str] = []
     skipped: list[str] = []
     errors: list[str] = []
@@ -289,7 +286,7 @@ def _three_lists(call: Call, name: str, *lists: list[str]) -> Reply:
 
 
 def _bulk_detach(call: Call) -> Reply:
-    panel, body = call.panel, call.json()
+    panel, body = call.panel, call.object()
     wanted = read_ids(body)
     detached: list[str] = []
     skipped: list[str] = []

@@ -6,6 +6,7 @@ Callers: `app` collects `ROUTES`. Not here: bulk create and delete (`v3_bulk`).
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.clients import number_of
 from simulator.gojson import Doc
 from simulator.inbound_view import can_carry_flow
 from simulator.state import InboundRow, Record
@@ -29,9 +30,9 @@ class _Plan:
 
 
 def _adjust(call: Call) -> Reply:
-    body = call.json()
+    body = call.object()
     emails = read_emails(call)
-    days, size = (_integer(body, name) for name in ("addDays", "addBytes"))
+    days, size = (number_of(body, name) for name in ("addDays", "addBytes"))
     flow = str(body.get("flow") or "").strip() if call.version >= (3, 4, 1) else ""
     flow = flow if flow in _FLOWS else ""
     if not emails:
@@ -53,11 +54,6 @@ def _adjust(call: Call) -> Reply:
     for email in refused - carried:
         reasons.setdefault(email, "flow not supported on inbound")
     return with_skipped({"adjusted": adjusted}, as_skipped(reasons))
-
-
-def _integer(body: object, name: str) -> int:
-    value = body.get(name) if isinstance(body, dict) else 0
-    return value if isinstance(value, int) else 0
 
 
 def _plan_expiry(record: Record, days: int, plan: _Plan, reasons: dict[str, str]) -> None:

@@ -4,9 +4,9 @@ Callers: `app` collects `ROUTES`; `v3_bulk` and `v3_traffic` use the functions.
 Not here: what happens inside one inbound (`v3_apply`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from simulator.clients import bind
+from simulator.clients import bind, list_of
 from simulator.gojson import Doc
 from simulator.inbounds import find_inbound
 from simulator.rows import drop_row
@@ -58,10 +58,13 @@ def check_names(panel: "Panel", client: Doc) -> None:
             raise refuse(message)
 
 
-def read_ids(body: Any) -> list[int]:  # noqa: ANN401 - a JSON value
-    """A posted list of inbound ids."""
-    value = body.get("inboundIds") if isinstance(body, dict) else None
-    return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []
+def read_ids(body: Doc) -> list[int]:
+    """A posted list of inbound ids.
+
+    Raises:
+        Refused: no list of numbers.
+    """
+    return list_of(body, "inboundIds", int)
 
 
 def prepare_new(panel: "Panel", client: Doc) -> None:
@@ -116,9 +119,8 @@ def create(panel: "Panel", client: Doc, inbound_ids: list[int]) -> None:
 
 
 def _add(call: Call) -> Reply:
-    body = call.json()
-    posted = body.get("client") if isinstance(body, dict) else None
-    client = bind(posted, call.version, "client.")
+    body = call.object()
+    client = bind(body.get("client"), call.version, "client.")
     create(call.panel, client, read_ids(body))
     return call.done("client_added")
 
@@ -268,7 +270,7 @@ def attach(panel: "Panel", record: Record, inbound_ids: list[int]) -> None:
 
 
 def _attach(call: Call) -> Reply:
-    body = call.json()
+    body = call.object()
     attach(call.panel, find_record(call.panel, call.params["email"]), read_ids(body))
     return call.done("client_added")
 
@@ -289,7 +291,7 @@ def detach(panel: "Panel", record: Record, inbound_ids: list[int]) -> None:
 
 
 def _detach(call: Call) -> Reply:
-    body = call.json()
+    body = call.object()
     detach(call.panel, find_record(call.panel, call.params["email"]), read_ids(body))
     return call.done("client_deleted")
 

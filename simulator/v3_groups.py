@@ -3,6 +3,7 @@
 Callers: `app` collects `ROUTES`. Not here: the group as a field of a client (`v3_clients`).
 """
 
+from simulator.clients import list_of, text_of
 from simulator.state import Record
 from simulator.wire import Call, Reply, Route, obj, refuse
 
@@ -14,8 +15,7 @@ def _members(call: Call, name: str) -> list[Record]:
 
 
 def _text(call: Call, name: str) -> str:
-    body = call.json()
-    return str(body.get(name) or "").strip() if isinstance(body, dict) else ""
+    return text_of(call.object(), name).strip()
 
 
 def _list(call: Call) -> Reply:
@@ -79,9 +79,9 @@ def _delete(call: Call) -> Reply:
 
 
 def _chosen(call: Call) -> list[Record]:
-    body = call.json()
     known = call.panel.state.records_by_email
-    return [known[email] for email in body.get("emails") or [] if email in known]
+    emails = list_of(call.object(), "emails", str)
+    return [known[email] for email in emails if email in known]
 
 
 def _add(call: Call) -> Reply:

@@ -3,6 +3,7 @@
 Callers: `app` collects `ROUTES`. Not here: enforcement (`background`).
 """
 
+from simulator.clients import number_of
 from simulator.rows import reset_row
 from simulator.state import Record
 from simulator.v3_apply import BY_EMAIL
@@ -51,10 +52,10 @@ def _reset_all(call: Call) -> Reply:
 
 
 def _set(call: Call) -> Reply:
-    body = call.json()
+    body = call.object()
     row = call.panel.state.traffic.get(call.params["email"])
     if row is not None:
-        row.up, row.down = int(body.get("upload") or 0), int(body.get("download") or 0)
+        row.up, row.down = number_of(body, "upload"), number_of(body, "download")
     return call.done("client_updated")
 
 

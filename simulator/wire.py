@@ -129,6 +129,21 @@ class Call:
         except gojson.GoJsonError as error:
             raise Refused(str(error)) from error
 
+    def object(self) -> gojson.Doc:
+        """The body as a JSON object; null is an empty one.
+
+        Raises:
+            Refused: anything else.
+        """
+        body = self.json()
+        if body is None:
+            return {}
+        if not isinstance(body, dict):
+            kind = gojson.kind_of(body)
+            message = f"json: cannot unmarshal {kind} into Go value of type controller.request"
+            raise Refused(message)
+        return body
+
     def check_size(self) -> None:
         """Refuse bodies over 10 MiB from 3.4.0 on."""
         limit = 10 * 1024 * 1024
