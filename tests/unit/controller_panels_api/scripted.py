@@ -133,9 +133,8 @@ class ScriptedPanel:
         if not self.is_logged_in(request):
             return self._stranger()
         by_cookie = "Authorization" not in request.headers
-        if self._parsed() >= (3, 0, 0) and request.method == "POST" and by_cookie:
-            if request.headers.get("X-CSRF-Token") != self._csrf_text():
-                return httpx.Response(403)
+        if request.method == "POST" and by_cookie and not self._csrf_is_right(request):
+            return httpx.Response(403)
         if path == "panel/api/server/status":
             return self._status()
         known = {"panel/api/nodes/list", "panel/api/inbounds/list"}
@@ -146,6 +145,10 @@ class ScriptedPanel:
         if version < (2, 8, 4):
             return httpx.Response(401, json={"success": False, "msg": "expired"})
         return httpx.Response(401 if version >= (3, 0, 2) else 404)
+
+    def _csrf_is_right(self, request: httpx.Request) -> bool:
+        given = request.headers.get("X-CSRF-Token")
+        return self._parsed() < (3, 0, 0) or given == self._csrf_text()
 
     def _csrf_text(self) -> str:
         return f"csrf-token-number-{self.csrf:06d}"
@@ -170,9 +173,8 @@ class ScriptedPanel:
         return httpx.Response(200, html=f"<html><head>{script}</head></html>")
 
     def _login(self, request: httpx.Request) -> httpx.Response:
-        if self._parsed() >= (3, 0, 0):
-            if request.headers.get("X-CSRF-Token") != self._csrf_text():
-                return httpx.Response(403)
+        if not self._csrf_is_right(request):
+            return httpx.Response(403)
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         if not self.accepts(form):
             return refused()

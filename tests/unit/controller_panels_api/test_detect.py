@@ -185,9 +185,11 @@ def everywhere(answer: httpx.Response) -> ScriptedPanel:
         (
             httpx.Response(404),
             NotAPanel,
-            "no 3x-ui answers under this base path: csrf-token answered 404 without a body, "
-            "getTwoFactorEnable answered 404 without a body, "
-            "getSecretStatus answered 404 without a body",
+            (
+                "no 3x-ui answers under this base path: csrf-token answered 404 without a body, "
+                "getTwoFactorEnable answered 404 without a body, "
+                "getSecretStatus answered 404 without a body"
+            ),
         ),
         (html(), NotAPanel, "csrf-token answered 200 with HTML"),
         (

@@ -38,7 +38,7 @@ PLACES = ["csrf-token", "getTwoFactorEnable", "login", "panel/api/server/status"
 
 
 @pytest.mark.parametrize("place", PLACES)
-@given(
+@given(  # the strategies are named, so that a failing example reads by itself
     token=secret(),
     password=secret(),
     totp=st.text(BASE32, min_size=24, max_size=24),
@@ -52,6 +52,7 @@ PLACES = ["csrf-token", "getTwoFactorEnable", "login", "panel/api/server/status"
 async def test_no_credential_shows_when_something_fails(
     caplog: pytest.LogCaptureFixture,
     place: str,
+    *,
     token: str,
     password: str,
     totp: str,

@@ -196,14 +196,43 @@ async def test_every_way_of_saying_not_logged_in_leads_to_one_login(answer: Answ
 
 
 async def test_parallel_reads_of_an_expired_session_share_one_login() -> None:
+    """All five are turned away before the first of them logs in again."""
     panel = ScriptedPanel()
+    turned_away = asyncio.Barrier(5)
+
+    async def together(request: httpx.Request) -> httpx.Response:
+        answer = panel(request)
+        if request.url.path.endswith(LIST) and answer.status_code == 401:
+            await turned_away.wait()
+        return answer
 
     async with panel.api() as api:
         await api.connect()
         panel.expire()
-        await asyncio.gather(*(api.read("GET", LIST) for _ in range(5)))
+        api._channel._client._transport = httpx.MockTransport(together)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(api.read("GET", LIST) for _ in range(5)))
 
     assert 2 == panel.logins
+
+
+@AUTHS
+async def test_greeting_a_panel_anew_carries_nothing_of_the_session_before(
+    auth: Credentials,
+) -> None:
+    """Who answers may be another panel by now: it gets no cookie and no token unasked."""
+    panel = ScriptedPanel()
+
+    async with panel.api(auth) as api:
+        await api.connect()
+        api.forget()
+        before = len(panel.requests)
+        await api.connect()
+
+    greeting = panel.requests[before]
+    assert greeting.url.path.endswith("csrf-token")
+    names = ("Cookie", "Authorization", "X-CSRF-Token")
+    assert [None] * 3 == [greeting.headers.get(name) for name in names]
 
 
 @AUTHS

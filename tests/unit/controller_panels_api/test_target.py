@@ -10,9 +10,10 @@ from tests.unit.controller_panels_api.scripted import FORM, TOKEN, URL
 
 HTTPS = "https://127.0.0.1:2053/"
 PIN = "ab" * 32
+UNCHANGED = Tls()
 
 
-def target(url: str = URL, credentials: Credentials = FORM, tls: Tls = Tls()) -> NodeTarget:
+def target(url: str = URL, credentials: Credentials = FORM, tls: Tls = UNCHANGED) -> NodeTarget:
     return NodeTarget(NodeName("nl-1"), url, credentials, tls, Mode.ENFORCE)
 
 

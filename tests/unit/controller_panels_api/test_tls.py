@@ -100,9 +100,11 @@ async def test_certificate_of_the_declared_authority_is_taken(
     authority: trustme.CA, ca_file: str
 ) -> None:
     certificate = authority.issue_cert("127.0.0.1")
-    async with listening(server_context(certificate)) as listener:
-        async with channel(listener.port, Tls(TlsKind.CA_FILE, ca_file)) as line:
-            result = await line.send(GET)
+    async with (
+        listening(server_context(certificate)) as listener,
+        channel(listener.port, Tls(TlsKind.CA_FILE, ca_file)) as line,
+    ):
+        result = await line.send(GET)
 
     assert 200 == result.status  # type: ignore[union-attr]
 
@@ -111,9 +113,11 @@ async def test_pinned_certificate_is_taken_whoever_issued_it_for_whatever_name(
     authority: trustme.CA,
 ) -> None:
     certificate = authority.issue_cert("elsewhere.example.net")
-    async with listening(server_context(certificate)) as listener:
-        async with channel(listener.port, Tls(TlsKind.PIN, pin_of(certificate))) as line:
-            result = await line.send(POST)
+    async with (
+        listening(server_context(certificate)) as listener,
+        channel(listener.port, Tls(TlsKind.PIN, pin_of(certificate))) as line,
+    ):
+        result = await line.send(POST)
 
     assert 200 == result.status  # type: ignore[union-attr]
     assert bytes(listener.received).endswith(POST.content or b"?")
@@ -121,9 +125,11 @@ async def test_pinned_certificate_is_taken_whoever_issued_it_for_whatever_name(
 
 async def test_unchecked_certificate_is_taken(authority: trustme.CA) -> None:
     certificate = authority.issue_cert("elsewhere.example.net")
-    async with listening(server_context(certificate)) as listener:
-        async with channel(listener.port, Tls(TlsKind.OFF)) as line:
-            result = await line.send(GET)
+    async with (
+        listening(server_context(certificate)) as listener,
+        channel(listener.port, Tls(TlsKind.OFF)) as line,
+    ):
+        result = await line.send(GET)
 
     assert 200 == result.status  # type: ignore[union-attr]
 
@@ -153,9 +159,11 @@ async def test_mismatch_is_named_and_no_byte_of_the_request_is_sent(
         "other pin": Tls(TlsKind.PIN, "ab" * 32),
     }[case]
 
-    async with listening(server_context(certificate)) as listener:
-        async with channel(listener.port, tls) as line:
-            result = await line.send(POST)
+    async with (
+        listening(server_context(certificate)) as listener,
+        channel(listener.port, tls) as line,
+    ):
+        result = await line.send(POST)
 
     assert isinstance(result, Failure)
     assert isinstance(result.error, PanelTlsMismatch)
@@ -168,13 +176,15 @@ async def test_pin_is_checked_on_every_connection(authority: trustme.CA) -> None
     """A panel that changes its certificate between two requests is noticed at the second."""
     first, second = (authority.issue_cert("127.0.0.1") for _ in range(2))
     context = server_context(first)
-    async with listening(context) as listener:
-        async with channel(listener.port, Tls(TlsKind.PIN, pin_of(first))) as line:
-            before = await line.send(GET)
-            second.configure_cert(context)
-            await line._client._transport._pool.aclose()  # type: ignore[attr-defined]
-            received = len(listener.received)
-            after = await line.send(POST)
+    async with (
+        listening(context) as listener,
+        channel(listener.port, Tls(TlsKind.PIN, pin_of(first))) as line,
+    ):
+        before = await line.send(GET)
+        second.configure_cert(context)
+        await line._client._transport._pool.aclose()  # type: ignore[attr-defined]
+        received = len(listener.received)
+        after = await line.send(POST)
 
     assert 200 == before.status  # type: ignore[union-attr]
     assert isinstance(after, Failure)
@@ -190,28 +200,34 @@ async def test_mismatch_is_not_tried_again_by_itself(authority: trustme.CA) -> N
             exchanges.append(exchange)
 
     certificate = authority.issue_cert("127.0.0.1")
-    async with listening(server_context(certificate)) as listener:
-        async with PanelApi(target(listener.port, Tls()), observer=Heard()) as api:
-            with pytest.raises(PanelTlsMismatch):
-                await api.connect()
+    async with (
+        listening(server_context(certificate)) as listener,
+        PanelApi(target(listener.port, Tls()), observer=Heard()) as api,
+    ):
+        with pytest.raises(PanelTlsMismatch):
+            await api.connect()
 
     assert ["panel_tls_mismatch"] == [exchange.failure for exchange in exchanges]
 
 
 async def test_write_over_a_mismatch_is_not_sent(authority: trustme.CA) -> None:
     certificate = authority.issue_cert("127.0.0.1")
-    async with listening(server_context(certificate)) as listener:
-        async with PanelApi(target(listener.port, Tls())) as api:
-            written = await api.write("panel/api/x", json={})
+    async with (
+        listening(server_context(certificate)) as listener,
+        PanelApi(target(listener.port, Tls())) as api,
+    ):
+        written = await api.write("panel/api/x", json={})
 
     assert Verdict.NOT_SENT is written.verdict
     assert b"" == bytes(listener.received)
 
 
 async def test_https_address_of_a_panel_without_tls_is_named() -> None:
-    async with listening(None) as listener:
-        async with channel(listener.port, Tls()) as line:
-            result = await line.send(POST)
+    async with (
+        listening(None) as listener,
+        channel(listener.port, Tls()) as line,
+    ):
+        result = await line.send(POST)
 
     assert isinstance(result, Failure)
     assert "url says https, and the panel answers without TLS on this port" in str(result.error)
