@@ -5,6 +5,8 @@ Called by the worker, which executes effects with it. Not here: leases, deadline
 
 from dataclasses import replace
 
+import httpx
+
 from controller.core.effects import Outcome, Verdict, Write
 from controller.core.features import Features
 from controller.core.observed import NotObserved, Observation
@@ -28,17 +30,23 @@ class Panel:
         target: address, credentials and TLS.
         clock: wall clock, elapsed time and waiting.
         observer: told of every exchange.
+        transport: instead of the network, for tests.
     """
 
     def __init__(
-        self, target: NodeTarget, *, clock: Clock | None = None, observer: Observer | None = None
+        self,
+        target: NodeTarget,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.target = target
         self._clock = clock or SystemClock()
         self._features: Features | None = None
         self._api: PanelApi | PanelError
         try:
-            self._api = PanelApi(target, clock=self._clock, observer=observer)
+            self._api = PanelApi(target, clock=self._clock, observer=observer, transport=transport)
         except PanelError as error:
             self._api = error
 

@@ -348,7 +348,7 @@ async def test_a_list_that_says_nothing_is_no_observation(
 
 
 async def test_refused_credentials_are_tried_once() -> None:
-    async with stage("3.6.0") as scene:
+    async with stage("3.6.0", served=True) as scene:
         panel = Panel(make_target(scene.target.url, password="wrong"))
         looks = [await panel.observe(), await panel.observe()]
         await panel.close()
@@ -368,7 +368,7 @@ async def test_a_target_that_cannot_work_is_said_before_any_request() -> None:
 
 
 async def test_a_panel_that_is_gone_is_unreachable() -> None:
-    async with stage("3.6.0") as scene:
+    async with stage("3.6.0", served=True) as scene:
         target = scene.target
     panel = Panel(target)
 
@@ -380,7 +380,7 @@ async def test_a_panel_that_is_gone_is_unreachable() -> None:
 
 
 async def test_the_pool_keeps_a_panel_until_it_is_reached_otherwise() -> None:
-    async with stage("2.9.4", VLESS) as scene:
+    async with stage("2.9.4", VLESS, served=True) as scene:
         pool = PanelPool()
         first = await pool.panel(scene.target)
         again = await pool.panel(make_target(scene.target.url))
