@@ -12,7 +12,7 @@ _UNITS = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
-_SIZE = re.compile(r"^\s*(\d+)(?:\.(\d+))?\s*([KMGT]?i?B)\s*$")
+_SIZE = re.compile(r"^\s*(\d+)(?:\.(\d+))?\s*([KMGT]?i?B)\s*$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
