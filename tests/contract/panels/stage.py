@@ -180,7 +180,7 @@ async def stage(
         url = "http://127.0.0.1:2053" + simulated.options.base_path
         if served:
             url = (await stack.enter_async_context(running(simulated, control_port=None))).url
-        target = make_target(url)
+        target = make_target(url, password=simulated.options.password)
         panel = Panel(target, clock=QuickClock(simulated), transport=transport)
         stack.push_async_callback(panel.close)
         scene = Stage(version, simulated, target, panel)
