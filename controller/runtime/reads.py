@@ -5,12 +5,13 @@ has changed anything: a converged node costs one row. Not here: writing, decidin
 there may be thousands.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Text, and_, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.core.conditions import NodeStatus
@@ -56,7 +57,7 @@ TOMBSTONES_LIVE = timedelta(days=30)
 """Longer than the oldest backup that somebody may restore."""
 HEALS_COUNT_FOR = timedelta(hours=1)
 _ROW = (
-    JOURNAL.c.email, JOURNAL.c.key, JOURNAL.c.generation, JOURNAL.c.inbound_ids,
+    JOURNAL.c.email, JOURNAL.c.key, JOURNAL.c.generation, cast(JOURNAL.c.inbound_ids, Text),
     JOURNAL.c.sub_id, JOURNAL.c.password_bytes, JOURNAL.c.state, JOURNAL.c.create_unknown_at,
     JOURNAL.c.delete_attempts, JOURNAL.c.delete_reason, JOURNAL.c.secrets_digest,
     JOURNAL.c.projection,
@@ -245,7 +246,9 @@ async def _journal(connection: AsyncConnection, node: NodeName) -> tuple[Journal
         .where(JOURNAL.c.node == node, JOURNAL.c.state != JournalState.GONE.value)
         .order_by(JOURNAL.c.email)
     )
-    return tuple([_journal_row(node, row) for row in (await connection.execute(query)).all()])
+    ids = _InboundIds()
+    rows = (await connection.execute(query)).all()
+    return tuple([_journal_row(node, row, ids) for row in rows])
 
 
 async def _tombstones(
@@ -264,16 +267,25 @@ async def _tombstones(
     )
     rows = (await connection.execute(query)).all()
     generations = {KeyId(r[1]): Generation(r[12]) for r in rows if r[12] is not None}
-    return tuple([_journal_row(node, row) for row in rows]), generations
+    ids = _InboundIds()
+    return tuple([_journal_row(node, row, ids) for row in rows]), generations
 
 
-def _journal_row(node: NodeName, row: Any) -> JournalRow:  # noqa: ANN401 - a tuple of `_ROW`
+class _InboundIds(dict[str, tuple[InboundId, ...]]):
+    """Lists of ids by their JSON: few differ, so each is parsed once a reading."""
+
+    def __missing__(self, text: str) -> tuple[InboundId, ...]:
+        ids = self[text] = tuple([InboundId(number) for number in json.loads(text)])
+        return ids
+
+
+def _journal_row(node: NodeName, row: Any, ids: _InboundIds) -> JournalRow:  # noqa: ANN401
     return JournalRow(
         node,
         Email(row[0]),
         None if row[1] is None else KeyId(row[1]),
         Generation(row[2]),
-        tuple([InboundId(number) for number in row[3]]),
+        ids[row[3]],
         row[4],
         row[5],
         _STATES[row[6]],

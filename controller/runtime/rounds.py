@@ -9,11 +9,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import structlog
+
 from controller.core.result import Result
 from controller.runtime.records import Records
 from controller.runtime.report import NodeProgress, NodeReport, Stage
 from controller.runtime.worker import TurnReport, Worker
+from controller.telemetry import events
 from desired_state.model.ids import NodeName
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 32
 """Turns at the same time."""
@@ -77,7 +82,7 @@ class Rounds:
             nonlocal done
             async with self._turns:
                 self._tell(NodeProgress(Stage.STARTED, self.number, node, done, len(nodes)))
-                turn = await self._worker.turn(node)
+                turn = await self._turn(node)
                 done += 1
                 self._tell(NodeProgress(Stage.FINISHED, self.number, node, done, len(nodes), turn))
                 return turn
@@ -85,6 +90,14 @@ class Rounds:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(node)) for node in nodes]
         return [task.result() for task in tasks]
+
+    async def _turn(self, node: NodeName) -> TurnReport:
+        try:
+            return await self._worker.turn(node)
+        except Exception as error:  # noqa: BLE001 - a bug at one node must not stop the others
+            # The one place where whatever is left ends: one traceback, and the fleet goes on.
+            log.exception(events.CYCLE_BROKEN_OFF, node=node, error=type(error).__name__)
+            return TurnReport(node, None, 0.0, error=f"a defect: {type(error).__name__}")
 
 
 def _goes_on(turn: TurnReport) -> bool:
