@@ -49,6 +49,7 @@ LOOKS = (
     Fault.UNSEEN, Fault.NULL, Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.HALF,
     Fault.TORN, Fault.STRANGER,
 )  # fmt: skip
+LOOKS_AT_FIRST = tuple(kind for kind in LOOKS if kind is not Fault.STRANGER)
 UNTRUE_LISTS = frozenset({Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.HALF})
 UNDONE = frozenset({Fault.LIE, Fault.HALF_LIE})
 SINGLE_WRITES = (
@@ -58,13 +59,18 @@ SINGLE_WRITES = (
 READS = (fx.ReadDesired, fx.ReadSeeds, fx.ReadGenerations)
 
 
-def applicable(effect: fx.Effect[object], panel: FakePanel) -> tuple[Fault, ...]:
-    """List the faults that make a difference at this effect on this panel, as it is now."""
+def applicable(
+    effect: fx.Effect[object], panel: FakePanel, *, known: bool
+) -> tuple[Fault, ...]:
+    """List the faults that make a difference at this effect on this panel, as it is now.
+
+    `known`: whether the panel was ever bound; before, whoever answers first is the one.
+    """
     if isinstance(effect, fx.Observe):
         true = panel.look()
         seen = [true]
         kinds = []
-        for kind in LOOKS:
+        for kind in LOOKS if known else LOOKS_AT_FIRST:
             shown = look(kind, panel)
             if shown not in seen:
                 seen.append(shown)

@@ -268,19 +268,21 @@ class FakePanel:
             self.entries = dict(self._backup)
 
     def set_guid(self, guid: str) -> None:
-        """Become another panel."""
+        """Become another panel, which knows no older lists of this one."""
         self._changing()
         self.guid = guid
+        self._older = ()
 
     def upgrade(self, version: Version) -> None:
         """Become a newer version.
 
         QUIRK V21: across 3.1.0 every disabled client is switched on, and each entry of an inbound
-        becomes a record of its own.
+        becomes a record of its own. A new process knows no older lists.
         """
         self._changing()
         crossing = self.version < (3, 1, 0) <= version
         self.version = version
+        self._older = ()
         if crossing:
             for number, entry in self.entries.items():
                 self.entries[number] = Entry(replace(entry.client, enable=True), entry.foreign)

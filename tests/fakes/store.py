@@ -91,7 +91,8 @@ class FakeStore:
     """All tables, and the counts that the oracles read.
 
     `journal` holds rows of every state; `gone_at` when a row became a tombstone. `writes` counts the
-    transactions that committed, `counters` the bytes booked for a key and a node.
+    transactions that changed something, `counters` the bytes booked for a key and a node. `fleet_floor`:
+    deletes that no fleet is too small for; a share of three keys would forbid everything.
     """
 
     nodes: dict[NodeName, NodeRow] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class FakeStore:
     events: tuple[tuple[NodeName, fx.Event], ...] = ()
     revision: Revision = Revision(1)
     writes: int = 0
+    fleet_floor: int = 20
     ownership: Ownership = OWNERSHIP
 
     def copy(self) -> "FakeStore":
@@ -235,13 +237,13 @@ class FakeStore:
         row = self.nodes[effect.node]  # type: ignore[attr-defined]
         if effect.epoch != row.epoch:  # type: ignore[union-attr]
             raise Fenced(f"{type(effect).__name__} with epoch {effect.epoch}")  # type: ignore[union-attr]
+        if isinstance(effect, fx.ReserveDeletes):
+            return self._reserve(effect, row.policy)
         self.writes += 1
         match effect:
             case fx.Bind():
                 row.bound, row.match_digest = effect.inbounds, effect.match_digest
                 row.guid = row.guid if effect.guid is None else effect.guid
-            case fx.ReserveDeletes():
-                return self._reserve(effect, row.policy)
             case fx.StartApprovals():
                 row.approvals = tuple(
                     replace(a, started_at=now)
@@ -303,10 +305,9 @@ class FakeStore:
         window = timedelta(seconds=policy.fleet_delete_window_s)
         recent = sum(d.count for d in self.budget if effect.now - d.at < window)
         live = sum(r.state is JournalState.LIVE for r in self.journal.values())
-        share = max(
-            policy.max_delete_floor, int(policy.fleet_delete_share * max(live, effect.owned))
-        )
+        share = max(self.fleet_floor, int(policy.fleet_delete_share * max(live, effect.owned)))
         if recent + effect.count > share:
             return False
+        self.writes += 1
         self.budget += (Deletes(effect.now, effect.node, effect.count),)
         return True

@@ -49,10 +49,10 @@ class Turn:
     """What one turn did. `options`: the faults that each effect could have met; `result` None when it broke off."""
 
     effects: list[fx.Effect[object]] = field(default_factory=list)
+    results: list[object] = field(default_factory=list)
     options: list[tuple[Fault, ...]] = field(default_factory=list)
     result: Result | None = None
     broke_off: str = ""
-    unknown_create: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +168,13 @@ class World:
         self, turn: Turn, node: NodeName, effect: fx.Effect[object], fault: Fault | None
     ) -> object:
         if self.recording:
-            turn.options.append(applicable(effect, self.panels[node]))
+            known = self._is_bound(node)
+            turn.options.append(applicable(effect, self.panels[node], known=known))
         turn.effects.append(effect)
         if self.watch is not None:
             self.watch.before(self, node, effect)
         result = self._execute(node, effect, fault)
-        if isinstance(effect, fx.Write) and effect.verb is fx.Verb.CREATE:
-            turn.unknown_create |= result.verdict is fx.Verdict.UNKNOWN or fault is Fault.CRASH  # type: ignore[attr-defined]
+        turn.results.append(result)
         if self.watch is not None:
             self.watch.after(self, node, effect, result)
         if fault is Fault.CRASH:
@@ -245,6 +245,11 @@ class World:
             case Fault.TWICE:
                 panel.apply(write)
         return panel.apply(write)
+
+    def _is_bound(self, node: NodeName) -> bool:
+        """Whether a stranger could be told from this node's panel."""
+        row, panel = self.store.nodes[node], self.panels[node]
+        return row.guid is not None or (row.bound is not None and panel.look().guid is None)
 
     def _may_write(self, node: NodeName, verb: fx.Verb) -> bool:
         """The worker asks for the mode again before each write."""

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.core import effects as fx
-from controller.core.features import Version
+from controller.core.features import Version, features_of
+from desired_state.model.generation import JournalState
 from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault
 from tests.fakes.panel import FakePanel
 from tests.fakes.world import Turn, World
@@ -22,7 +23,12 @@ from tests.faults.scenarios import Scenario
 
 Plan = Mapping[int, Fault]
 ROUNDS_TO_CONVERGE = 3
+ROUNDS_OF_A_DEBT = 6
+"""After these a refused delete has climbed the whole ladder, whatever came between."""
 UNKNOWN_CREATE_S = 61
+TWICE = "a create is delivered twice to a version that stores it twice"
+OLD_BINDING = "a person's request was answered from an untrue list, and nothing in it shows"
+REFUSED_UNSEEN = "a panel refuses a delete and the lists before and after it both hide the client"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 
 
@@ -64,6 +70,10 @@ class Run:
         return [effect for turn in self.turns for effect in turn.effects]
 
     @property
+    def results(self) -> list[object]:
+        return [result for turn in self.turns for result in turn.results]
+
+    @property
     def options(self) -> list[tuple[Fault, ...]]:
         return [options for turn in self.turns for options in turn.options]
 
@@ -79,7 +89,7 @@ class Explorer:
         self.report = Report()
         world = self.base.copy()
         self._play(world, {}, scenario.rounds)
-        self._settle(world, waits=False)
+        self._settle(world)
         self.clean = Clean(oracles.facts(world), oracles.counts(world))
 
     # -- choosing plans ----------------------------------------------------------------------------
@@ -128,10 +138,13 @@ class Explorer:
         run = Run()
         try:
             self._play(world, plan, self.scenario.rounds + (1 if len(plan) > 1 else 0), run)
-            self._settle(world, waits=_left_a_create_open(run))
-            self._ask(world, plan, run)
+            self._settle(world)
+            self._ask(world, plan)
         except Violation as violation:
-            rule = impossible(plan, run)
+            every = {**dict(self.scenario.base), **plan}
+            rule = impossible(
+                every, run, world.panel.version, asks_once=self.scenario.asks_once
+            )
             if rule is not None:
                 self.report.excluded[rule] += 1
                 return
@@ -154,11 +167,17 @@ class Explorer:
                 self.scenario.attend(world)
         return run
 
-    def _settle(self, world: World, *, waits: bool) -> None:
-        """Let the faults stop: three rounds converge, and the next one writes nothing."""
-        if waits or world.in_flight:
+    def _settle(self, world: World) -> None:
+        """Let the faults stop: three rounds converge, and the next one writes nothing.
+
+        Where a create may still be on its way, they are counted from the end of its 60 s.
+        """
+        if world.in_flight or _may_arrive(world):
             self._play(world, {}, 1)
-            world.clock.advance(seconds=UNKNOWN_CREATE_S)
+            world.pass_time(UNKNOWN_CREATE_S)
+        if not self.scenario.settles:
+            self._play(world, {}, ROUNDS_OF_A_DEBT)
+            return
         for _ in range(ROUNDS_TO_CONVERGE + 1):
             before = world.writes()
             for name in world.panels:
@@ -169,44 +188,67 @@ class Explorer:
                 return
         raise Violation(f"L1: still writing after {ROUNDS_TO_CONVERGE} rounds without faults")
 
-    def _ask(self, world: World, plan: Plan, run: Run) -> None:
+    def _ask(self, world: World, plan: Plan) -> None:
         for panel in world.panels.values():
             one_generation(panel)
         oracles.check_end(world, self.clean.facts)
         oracles.check_rows(world)
         no_live_tombstone(world)
-        oracles.check_counts(world, self.clean.counts, spare(plan, run, world.panel))
+        every = {**dict(self.scenario.base), **plan}
+        oracles.check_counts(world, self.clean.counts, spare(every, world.panel))
 
 
-def _left_a_create_open(run: Run) -> bool:
-    return any(turn.unknown_create for turn in run.turns)
+def _may_arrive(world: World) -> bool:
+    return any(
+        row.create_unknown_at is not None and row.state is not JournalState.GONE
+        for row in world.store.journal.values()
+    )
 
 
 # -- rules with a name -----------------------------------------------------------------------------
 
 
-def impossible(plan: Plan, run: Run) -> str | None:
+def impossible(plan: Plan, run: Run, version: Version, *, asks_once: bool) -> str | None:
     """Name the rule by which no controller can survive a plan; None for all others.
 
-    A delete that was answered as done and was not, followed by a look that does not show the client
-    although it is there: nothing that can be seen tells this from a delete that worked.
+    `asks_once`: a person's request to bind again is handled by the look that it meets.
     """
-    effects = run.effects
-    for at, fault in plan.items():
-        if fault not in UNDONE or at >= len(effects):
+    if asks_once and UNTRUE_LISTS & set(plan.values()):
+        return OLD_BINDING
+    for at, effect in enumerate(run.effects[: len(run.results)]):
+        if not isinstance(effect, fx.Write):
             continue
-        write = effects[at]
-        if not isinstance(write, fx.Write) or write.verb is not fx.Verb.DELETE:
-            continue
-        verifying = next(
-            (i for i in range(at + 1, len(effects)) if isinstance(effects[i], fx.Observe)), None
-        )
-        if verifying is not None and plan.get(verifying) in UNTRUE_LISTS:
-            return LIE_AND_STALE
+        if plan.get(at) is Fault.TWICE and _doubles(effect, version):
+            return TWICE
+        if effect.verb is fx.Verb.DELETE:
+            before, after = _looks_around(run.effects, at)
+            if plan.get(at) in UNDONE and plan.get(after) in UNTRUE_LISTS:
+                # Nothing that can be seen tells this from a delete that worked.
+                return LIE_AND_STALE
+            refused = run.results[at].verdict is fx.Verdict.REJECTED  # type: ignore[attr-defined]
+            if refused and plan.get(before) in UNTRUE_LISTS and plan.get(after) in UNTRUE_LISTS:
+                # The same answer is given for a client that is not there.
+                return REFUSED_UNSEEN
     return None
 
 
-def spare(plan: Plan, run: Run, panel: FakePanel) -> int:
-    """Tell how many creates and deletes more than a clean run a plan excuses, for each email."""
-    del plan, run, panel
-    return 0
+def _looks_around(effects: list[fx.Effect[object]], at: int) -> tuple[int, int]:
+    """Find the looks before and after an effect; -1 where there is none."""
+    looks = [i for i, effect in enumerate(effects) if isinstance(effect, fx.Observe)]
+    before = [i for i in looks if i < at]
+    after = [i for i in looks if i > at]
+    return (before[-1] if before else -1), (after[0] if after else -1)
+
+
+def _doubles(write: fx.Write, version: Version) -> bool:
+    return write.verb is fx.Verb.CREATE and features_of(version).readd_doubles
+
+
+def spare(plan: Plan, panel: FakePanel) -> int:
+    """Tell how many creates and deletes more than a clean run a plan excuses, for each email.
+
+    One, where two lists hid a live client from a version that stores it twice when it is created again:
+    the way is cleared for it first, and it is put back.
+    """
+    lies = sum(fault in UNTRUE_LISTS for fault in plan.values())
+    return int(panel.features.readd_doubles and lies > 1)

@@ -120,9 +120,10 @@ class Safety:
 
     def _deletes_are_covered(self, world: World, panel: FakePanel, write: fx.Write) -> None:
         turn, policy = self._turn, world.store.nodes[panel.node].policy
-        there = {c.email.lower() for c in panel.ours()}
-        turn.deleted |= {m.email.lower() for m in write.members} & there
-        if turn.reserved is None or turn.reserved < len(turn.deleted):
+        turn.deleted |= {m.email.lower() for m in write.members} & _unwanted(world, panel)
+        rows = world.store.journal.values()
+        debts = {r.email.lower() for r in rows if r.node == panel.node and r.delete_attempts}
+        if (turn.reserved or 0) < len(turn.deleted - turn.allowed - debts):
             raise Violation(f"S5: {len(turn.deleted)} deletes, reserved {turn.reserved}")
         limit = max(policy.max_delete_floor, int(policy.max_delete_share * turn.owned_at_start))
         beyond = turn.deleted - turn.allowed
@@ -179,6 +180,22 @@ def _names_no_foreigner(panel: FakePanel, write: fx.Write, member: fx.ClientReco
     for number in panel.numbers_of(spelling, where):
         if panel.entries[number].foreign:
             raise Violation(f"S1: {write.verb} names the foreign client {spelling}")
+
+
+def _unwanted(world: World, panel: FakePanel) -> set[str]:
+    """Return emails there whose delete takes something away: not those that are put back at once."""
+    store = world.store
+    wanted = {
+        (key, store.keys[key].generation)
+        for (key, node), placement in store.placements.items()
+        if node == panel.node and placement.leaving is None
+    }
+    found = set()
+    for client in panel.ours():
+        parts = parts_of(client.email)
+        if parts is None or (parts.key, parts.generation) not in wanted:
+            found.add(client.email.lower())
+    return found
 
 
 def _no_secret(panel: FakePanel, effect: fx.WriteStatus) -> None:
