@@ -22,7 +22,7 @@ class Draft:
         self._own: dict[KeyId, dict[NodeName, Placement]] = {}
         for placement in placements:
             self._own.setdefault(placement.key, {})[placement.node] = placement
-        self._added: list[Placement] = []
+        self._added: dict[tuple[KeyId, NodeName], Placement] = {}
         self._ended: list[Placement] = []
         self._refused: list[RefusedMove] = []
         self._short: list[tuple[Key, int, str]] = []
@@ -55,18 +55,21 @@ class Draft:
     def add(self, placement: Placement) -> None:
         """Place a key on a node that `Rooms.pick` has counted it on."""
         self._own.setdefault(placement.key, {})[placement.node] = placement
-        self._added.append(placement)
+        self._added[_by_place(placement)] = placement
 
     def end(self, placement: Placement, reason: DeleteReason) -> None:
-        """End a present placement."""
+        """End a placement; one that was added in this pass leaves no trace."""
+        room = self.rooms.by_name.get(placement.node)
+        if room is not None:
+            room.keys -= 1
+        if self._added.pop(_by_place(placement), None) is not None:
+            del self._own[placement.key][placement.node]
+            return
         ended = Placement(
             placement.key, placement.node, placement.reason, placement.replaces, leaving=reason
         )
         self._own[placement.key][placement.node] = ended
         self._ended.append(ended)
-        room = self.rooms.by_name.get(placement.node)
-        if room is not None:
-            room.keys -= 1
 
     def end_all(self, key: KeyId, reason: DeleteReason) -> None:
         """End a key's placements on every node; those that are leaving keep their own reason."""
@@ -89,7 +92,7 @@ class Draft:
         labels = {key.nodes.labels for key, _, reason in self._short if not reason}
         reasons = {pairs: self.rooms.say_why_none(pairs) for pairs in sorted(labels)}
         return PlacementResult(
-            added=tuple(sorted(self._added, key=_by_place)),
+            added=tuple(self._added[place] for place in sorted(self._added)),
             ended=tuple(sorted(self._ended, key=_by_place)),
             unschedulable=tuple(
                 Unschedulable(key.id, missing, reason or reasons[key.nodes.labels])

@@ -62,7 +62,13 @@ def _must_stay(draft: Draft, key: Key, source: NodeName) -> bool:
 
 def _delete_first(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
     room = draft.rooms.by_name.get(source)
-    if room is not None and room.state.node.mode is not Mode.ENFORCE:
+    present = draft.own(key.id)
+    before = present[source].replaces
+    if before is not None and before in present and present[before].leaving is not None:
+        # Nothing exists on `source` yet, so waiting for it would not keep two nodes apart.
+        reason = f"the key is still moving from {before} to {source}: wait until it is gone there"
+        draft.refuse_move(move, reason)
+    elif room is not None and room.state.node.mode is not Mode.ENFORCE:
         mode = room.state.node.mode
         reason = f"{source} is {mode} and deletes nothing: ask for create-first, or change its mode"
         draft.refuse_move(move, reason)
