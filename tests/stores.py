@@ -210,9 +210,7 @@ def _postgres_template(postgres_url: str) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def databases(
-    backend: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Databases]:
+def databases(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Databases]:
     """Make databases of the test's kind."""
     if backend == "sqlite":
         template: Path = request.getfixturevalue("_sqlite_template")
@@ -238,5 +236,3 @@ async def sqlite_store(_sqlite_template: Path, tmp_path: Path) -> AsyncIterator[
     shutil.copy(_sqlite_template, path)
     async with opened(f"sqlite:///{path}") as store:
         yield store
-
-

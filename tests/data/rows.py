@@ -60,13 +60,14 @@ async def journal(
     async with store.reading() as session:
         ownership = await read_ownership(session, store.vault)
     email = ownership.email(key or KeyId("placeholdr"), generation)
-    values = {"inbound_ids": (INBOUND,), "state": JournalState.LIVE} | fields
+    values = {
+        "inbound_ids": (INBOUND,), "state": JournalState.LIVE, "sub_id": ownership.mark(email),
+    } | fields  # fmt: skip
     row = JournalRow(
         node=node,
         email=Email(email),
         key=key,
         generation=generation,
-        sub_id=ownership.mark(email),
         **values,
     )
     gone_at = store.clock.now() if row.state is JournalState.GONE else None
@@ -99,6 +100,13 @@ async def set_status(store: Store, node: NodeName, *conditions: Any, **columns: 
     }  # fmt: skip
     async with store.recording() as session:
         session.add(NodeStatusRow(node=node, **values | columns))
+
+
+async def replace_status(store: Store, node: NodeName, *conditions: Any, **columns: Any) -> None:
+    """Write a node's status over the one that it has."""
+    async with store.recording() as session:
+        await session.delete(await session.get_one(NodeStatusRow, node))
+    await set_status(store, node, *conditions, **columns)
 
 
 def condition(

@@ -51,18 +51,24 @@ async def write_family(store: Store) -> None:
             PersonRow(id=2, created_at=START),
         ])  # fmt: skip
         await work.session.flush()
-        work.session.add_all([
-            make_subscription("with-all", 1, revision),
-            make_subscription("of-nobody", None, revision),
-        ])
+        work.session.add_all(
+            [
+                make_subscription("with-all", 1, revision),
+                make_subscription("of-nobody", None, revision),
+            ]
+        )
         await work.session.flush()
-        work.session.add_all([make_key("with-all", "n", revision), make_key("bare", None, revision)])
+        work.session.add_all(
+            [make_key("with-all", "n", revision), make_key("bare", None, revision)]
+        )
         await work.session.flush()
         seed = work.vault.seal(b"s" * 32, seed_place("with-all", 1))
-        work.session.add_all([
-            KeyGenerationRow(key_id="with-all", generation=1, seed=seed, created_at=START),
-            MoveRow(key_id="with-all", from_node="n", at=START, revision=revision),
-        ])
+        work.session.add_all(
+            [
+                KeyGenerationRow(key_id="with-all", generation=1, seed=seed, created_at=START),
+                MoveRow(key_id="with-all", from_node="n", at=START, revision=revision),
+            ]
+        )
 
 
 def make_subscription(name: str, person: int | None, revision: int) -> SubscriptionRow:
@@ -230,5 +236,3 @@ def test_columns_that_hold_a_secret_are_named_here() -> None:
         "key_generation.seed",
     } == sealed
     assert inspect(KeyGenerationRow).primary_key
-
-

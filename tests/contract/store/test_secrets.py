@@ -58,9 +58,7 @@ async def write_keys(store: Store) -> None:
             )
     async with store.recording() as session:
         sealed = store.vault.seal(b"{}", inbound_place("n", 3, "settings"))
-        session.add(
-            InboundRow(node="n", inbound_id=3, protocol="vless", port=443, settings=sealed)
-        )
+        session.add(InboundRow(node="n", inbound_id=3, protocol="vless", port=443, settings=sealed))
 
 
 async def seeds(store: Store) -> list[bytes]:

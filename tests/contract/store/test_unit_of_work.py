@@ -133,7 +133,9 @@ async def test_every_change_says_who_made_it(store: Store) -> None:
         await write_tariff(work, "a")
 
     async with store.reading() as session:
-        row = (await session.scalars(select(AuditEventRow).order_by(AuditEventRow.id.desc()))).first()
+        row = (
+            await session.scalars(select(AuditEventRow).order_by(AuditEventRow.id.desc()))
+        ).first()
         assert row is not None
         assert ("admin:ann", "tariff_declared", "tariff/a", FIRST, START) == (
             row.actor, row.action, row.subject, row.revision, row.at,

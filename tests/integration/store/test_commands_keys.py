@@ -404,9 +404,7 @@ async def test_one_thousand_keys_are_issued_in_one_transaction(fleet: Store) -> 
     """A unit of work may hold many commands: they share a revision and are all or nothing."""
     async with begin(fleet, "test") as work:
         subscription = await subscriptions.create(work, MONTH)
-        issued = [
-            await keys.issue(work, MONTH, subscription=subscription.id) for _ in range(1000)
-        ]
+        issued = [await keys.issue(work, MONTH, subscription=subscription.id) for _ in range(1000)]
 
     assert 1 == len({key.key.revision for key in issued})
     assert 1000 == len({key.key.id for key in issued})

@@ -69,9 +69,7 @@ async def test_a_plan_names_every_field_that_differs(sqlite_store: Store) -> Non
 
     found = await plan(sqlite_store, make_bundle(changed, TARIFF))
 
-    labels = FieldChange(
-        "labels", [["country", "nl"]], [["country", "nl"], ["tier", "premium"]]
-    )
+    labels = FieldChange("labels", [["country", "nl"]], [["country", "nl"], ["tier", "premium"]])
     fields = (labels, FieldChange("weight", 1.0, 2.0))
     assert (Difference("Node", "nl-1", Verb.UPDATE, fields),) == found
 
@@ -174,9 +172,7 @@ async def test_sources_live_side_by_side(sqlite_store: Store) -> None:
     assert [False, False] == [node.orphaned for node in found.values()]
 
 
-@pytest.mark.parametrize(
-    "value", [NODE, TARIFF, POLICY], ids=["a node", "a tariff", "a policy"]
-)
+@pytest.mark.parametrize("value", [NODE, TARIFF, POLICY], ids=["a node", "a tariff", "a policy"])
 async def test_no_source_takes_what_another_declares(sqlite_store: Store, value: object) -> None:
     await apply(sqlite_store, make_bundle(value, source="a"))
 

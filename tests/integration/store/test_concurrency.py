@@ -217,9 +217,7 @@ async def test_a_server_that_is_not_there_is_named_as_such() -> None:
 
 
 @pytest.mark.parametrize("ending", ["returns", "raises", "is cancelled in a query"])
-def test_a_process_that_used_the_store_comes_to_its_end(
-    databases: Databases, ending: str
-) -> None:
+def test_a_process_that_used_the_store_comes_to_its_end(databases: Databases, ending: str) -> None:
     """Connections are disposed of whatever happens: no thread keeps the process."""
     url = databases.ready()
     key = settings_for(url).encryption_keys[0].get_secret_value()

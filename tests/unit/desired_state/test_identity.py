@@ -152,11 +152,11 @@ def test_secrets_of_an_installation_are_not_printed() -> None:
 # -- templates -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("template", ["x3f-{key}-g{generation}", "{generation}.{key}", "a_{key}+{generation}@b"])
+@pytest.mark.parametrize(
+    "template", ["x3f-{key}-g{generation}", "{generation}.{key}", "a_{key}+{generation}@b"]
+)
 @given(key=KEYS, generation=GENERATIONS)
-def test_an_accepted_template_reads_back(
-    template: str, key: KeyId, generation: Generation
-) -> None:
+def test_an_accepted_template_reads_back(template: str, key: KeyId, generation: Generation) -> None:
     check_template(template)
     ownership = Ownership(OURS.secrets, template)
 

@@ -1,0 +1,116 @@
+"""Commands write desired state and nothing else: SQLite's authorizer would refuse it."""
+
+import pytest
+from sqlalchemy import func, select
+
+from desired_state.commands import (
+    installation,
+    keys,
+    manifests,
+    nodes,
+    requests,
+    subscriptions,
+)
+from desired_state.model.ids import KeyId, SubscriptionId
+from desired_state.model.node import Mode
+from desired_state.model.request import RequestKind
+from desired_state.store.engine import Store
+from desired_state.store.errors import StoreError
+from desired_state.store.tables.desired import NodeRow
+from desired_state.store.tables.types import DESIRED, STATUS
+from desired_state.store.unit_of_work import UnitOfWork, begin
+from tests.builders import make_bundle, make_node_spec, make_tariff
+from tests.data.datasets import NL1, NL2
+from tests.data.rows import apply, place, set_status
+from tests.fakes.authorizer import tables_of, writes_refused
+
+
+@pytest.fixture
+def backend() -> str:
+    """SQLite has an authorizer; PostgreSQL's grants are tested with its roles."""
+    return "sqlite"
+
+
+async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> None:
+    """Call each command at least once, on a fleet that is declared and blocked."""
+    await installation.prepare(work)
+    bundle = make_bundle(
+        make_node_spec("nl-1", weight=2.0), make_node_spec("nl-2"), make_tariff(), revision="r2"
+    )
+    await manifests.plan_bundle(work.session, bundle)
+    await manifests.apply_bundle(work, bundle)
+    await nodes.declare(work, make_node_spec("fr-1"))
+    for override in (nodes.pause, nodes.resume, nodes.cordon, nodes.drain, nodes.uncordon):
+        await override(work, NL2)
+    await nodes.set_mode(work, NL2, Mode.OBSERVE)
+    await nodes.orphan(work, NL2)
+    issued = await keys.issue(work, make_tariff().name, subscription=subscription)
+    await keys.rotate(work, issued.key.id)
+    await keys.move(work, issued.key.id, NL1)
+    await keys.revoke(work, issued.key.id)
+    await subscriptions.create(work, make_tariff().name)
+    await subscriptions.extend(work, subscription, 1)
+    await subscriptions.suspend(work, subscription)
+    await subscriptions.resume(work, subscription)
+    await requests.ask(work, RequestKind.RECONCILE)
+    await requests.approve(work, "0123456789abcdef")
+
+
+def test_no_command_is_left_out() -> None:
+    """A command that is added later is added above."""
+    helpers = {
+        "write_node", "find_node", "find_subscription", "find_tariff", "add_subscription",
+        "set_email_template",
+    }  # fmt: skip
+    modules = (installation, keys, manifests, nodes, requests, subscriptions)
+    commands = {
+        name
+        for module in modules
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__
+        if hasattr(value, "__code__") and value.__code__.co_flags & 0x80
+        if not name.startswith("_")
+    }
+
+    used = set(use_every_command.__code__.co_names) | {"pause", "resume", "cordon", "uncordon"}
+    assert commands - helpers - {"drain"} <= used
+
+
+async def test_commands_write_no_table_of_status(store: Store) -> None:
+    await apply(store, make_bundle(make_node_spec("nl-1"), make_node_spec("nl-2"), make_tariff()))
+    async with begin(store, "test") as work:
+        issued = await keys.issue(work, make_tariff().name)
+    await place(store, issued.key.id, NL1)
+    blocked = {"kind": "deletes", "digest": "0123456789abcdef" * 4, "emails": ["a"]}
+    await set_status(store, NL1, blocked_sets=[blocked])
+
+    async with writes_refused(store, STATUS) as refused, begin(store, "test") as work:
+        await use_every_command(work, issued.subscription.id)
+
+    assert [] == refused.statements
+
+
+async def test_the_guard_sees_a_write_that_it_is_to_refuse(store: Store) -> None:
+    async with writes_refused(store, STATUS) as refused:
+        with pytest.raises(StoreError):
+            await place(store, KeyId("k"), NL1)
+    async with writes_refused(store, DESIRED) as refused_too:
+        with pytest.raises(StoreError):
+            await apply(store, make_bundle(make_tariff()))
+
+    assert ["INSERT placement"] == refused.statements
+    assert ["UPDATE revision_counter"] == refused_too.statements
+    await place(store, KeyId("k"), NL1)
+
+
+def test_the_guard_knows_every_table_once() -> None:
+    assert not tables_of(DESIRED) & tables_of(STATUS)
+    assert {"placement", "node_status"} < tables_of(STATUS)
+    assert {"node", "wake"} < tables_of(DESIRED)
+
+
+async def test_a_clock_that_stands_still_is_what_commands_are_given(store: Store) -> None:
+    await apply(store, make_bundle(make_node_spec("nl-1")))
+
+    async with store.reading() as session:
+        assert store.clock.now() == await session.scalar(select(func.max(NodeRow.created_at)))
