@@ -24,6 +24,12 @@ class Entry:
         self._text: str | None = None
         self._compact: str | None = None
 
+    def copy(self) -> "Entry":
+        """Another place for the same client."""
+        twin = Entry(self.data)
+        twin.synced, twin._text, twin._compact = self.synced, self._text, self._compact
+        return twin
+
     @property
     def email(self) -> str:
         """The email as the panel compares it; empty when it is missing or no string."""
@@ -87,6 +93,17 @@ class Settings:
                 doc["clients"] = []
         self._index()
 
+    def copy(self) -> "Settings":
+        """The same settings, to be changed apart; texts and clients' data are shared."""
+        twin = Settings("")
+        twin._posted, twin._sorted = self._posted, self._sorted
+        twin.doc = None if self.doc is None else dict(self.doc)
+        twin.error = self.error
+        twin.entries = None if self.entries is None else [entry.copy() for entry in self.entries]
+        twin._text, twin._compact = self._text, self._compact
+        twin._index()
+        return twin
+
     @property
     def clients(self) -> list[Entry]:
         """The clients, empty when there is no such list."""
@@ -140,11 +157,6 @@ class Settings:
         """Set keys of one client and rewrite the text."""
         self.replace(entry, {**entry.data, **values})
 
-    def drop_key(self, key: str) -> None:
-        """Remove a member of the settings."""
-        if self.doc is not None:
-            self.doc.pop(key, None)
-
     def rewrite(self, *, typed: bool = False) -> None:
         """Mark the text as written by the panel: indented, keys sorted, unless from a struct."""
         if typed == self._sorted or self._posted is not None:
@@ -173,8 +185,10 @@ class Settings:
         if self._compact is None:
             if self._posted == "":
                 self._compact = "null"
-            elif self.doc is None:
+            elif self.error is not None:
                 self._compact = gojson.compact(self._posted)
+            elif self.doc is None:
+                self._compact = gojson.compact(gojson.parse(self.text))
             else:
                 self._compact = self._join(self._member_compact, ",", "{", "}", '":')
         return self._compact

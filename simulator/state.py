@@ -5,13 +5,12 @@ a new one, a backup is a copy of it.
 Not here: HTTP, texts, rules of any endpoint.
 """
 
-import copy
 import random
 import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simulator.settings import Settings
 
@@ -157,6 +156,14 @@ class TrafficTable:
     def __iter__(self) -> Iterator[TrafficRow]:
         return iter(self._rows.values())
 
+    def copy(self) -> "TrafficTable":
+        """The same rows, to be changed apart."""
+        twin = TrafficTable()
+        twin._rows = {row.id: replace(row) for row in self}
+        twin._by_email = {row.email: row for row in twin}
+        twin._last_id = self._last_id
+        return twin
+
     def get(self, email: str) -> TrafficRow | None:
         """The row of exactly this email."""
         return self._by_email.get(email)
@@ -206,7 +213,25 @@ class State:
 
     def copy(self) -> "State":
         """A backup."""
-        return copy.deepcopy(self)
+        records = {
+            record.id: Record(record.id, dict(record.fields), record.revision)
+            for record in self.records.values()
+        }
+        return replace(
+            self,
+            inbounds={
+                inbound.id: replace(inbound, settings=inbound.settings.copy())
+                for inbound in self.inbounds.values()
+            },
+            traffic=self.traffic.copy(),
+            records=records,
+            records_by_email={record.email: record for record in records.values()},
+            links={inbound_id: dict(links) for inbound_id, links in self.links.items()},
+            tokens=[replace(token) for token in self.tokens],
+            ips=dict(self.ips),
+            groups=list(self.groups),
+            external_links=dict(self.external_links),
+        )
 
     def next_inbound_id(self) -> int:
         """The id that the next inbound gets."""
