@@ -15,9 +15,9 @@ from controller.core.memo import Wants, derive_wants, index_rows, memo_of, older
 from controller.core.observed import Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row, read_mark
 from controller.core.placeholder import add_placeholders, is_placeholder
-from controller.core.plan import Action, Plan, Waiting
+from controller.core.plan import Action, Plan, Waiting, delete_of
 from desired_state.model.generation import JournalRow, JournalState
-from desired_state.model.ids import Email, Generation, KeyId
+from desired_state.model.ids import Email, Generation, InboundId, KeyId
 from desired_state.model.ownership import EmailParts
 from desired_state.model.placement import DeleteReason
 
@@ -181,7 +181,7 @@ class _Drawing:
         clients = self.seen.get(email, ())
         if row is None:
             if clients:
-                self._take(want)
+                self.taken.append(want.email)
             else:
                 self._create(want, None)
             return
@@ -190,14 +190,11 @@ class _Drawing:
         if not clients:
             self._miss(want, row)
         elif not all(is_ours_by_row(c, row) or self._mark(c) for c in clients):
-            self._take(want)
+            self.taken.append(want.email)
         elif len(clients) > 1 or self._is_astray(want, clients[0]):
             self._meet_twins(want, row, clients)
         else:
             self._compare(want, row, clients[0])
-
-    def _take(self, want: Wanted) -> None:
-        self.taken.append(want.email)
 
     def _is_astray(self, want: Wanted, client: ObservedClient) -> bool:
         """Up to 3.0.2 an entry lives in one inbound: in another one it is not the wanted client."""
@@ -207,9 +204,7 @@ class _Drawing:
         self.owned_seen += 1
         self._note_mark(clients[0])
         for client in clients:
-            self.actions.append(
-                self._delete(row, client, DeleteReason.SUPERSEDED, client.inbound_ids, again=True)
-            )
+            self.actions.append(delete_of(row, client, DeleteReason.SUPERSEDED))
         self.waiting.append(Waiting(want.email, "its twins are deleted first"))
 
     def _miss(self, want: Wanted, row: JournalRow) -> None:
@@ -225,9 +220,7 @@ class _Drawing:
         elif self._may_be_on_its_way(row):
             self.waiting.append(Waiting(want.email, "its create may still be on its way"))
         else:
-            self.actions.append(
-                self._delete(row, None, DeleteReason.SUPERSEDED, row.inbound_ids, again=True)
-            )
+            self.actions.append(delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True))
 
     def _may_be_on_its_way(self, row: JournalRow) -> bool:
         wait = timedelta(seconds=self.desired.policy.unknown_create_wait_s)
@@ -316,21 +309,22 @@ class _Drawing:
 
     def _act(
         self, verb: Verb, want: Wanted, row: JournalRow | None, client: ObservedClient | None,
-        *, inbound_ids: tuple[int, ...], reason: str, drift: bool = False,
+        *, inbound_ids: tuple[InboundId, ...], reason: str, drift: bool = False,
     ) -> None:  # fmt: skip
+        email = want.email if client is None else Email(client.email)
         self.actions.append(
             Action(
-                verb=verb,
-                email=want.email if client is None else Email(client.email),
-                key=want.key,
-                generation=want.generation,
-                inbound_ids=inbound_ids,  # type: ignore[arg-type]
-                reason=reason,
+                verb,
+                email,
+                want.key,
+                want.generation,
+                inbound_ids,
+                reason,
                 row=row,
                 wanted=want,
                 current=client,
                 drift=drift,
-            )
+            )  # fmt: skip
         )
 
     # -- what is to go -----------------------------------------------------------------------------
@@ -355,11 +349,11 @@ class _Drawing:
                 row = replace(row, state=JournalState.LIVE, create_unknown_at=None)
                 self.learned.append(row)
             for client in clients:
-                self.actions.append(self._delete(row, client, reason, client.inbound_ids))
+                self.actions.append(delete_of(row, client, reason))
         elif self._may_be_on_its_way(row):
             self.waiting.append(Waiting(row.email, "its create may still be on its way"))
         else:
-            self.actions.append(self._delete(row, None, reason, row.inbound_ids))
+            self.actions.append(delete_of(row, None, reason))
 
     def _keep_placeholder(self, row: JournalRow, clients: list[ObservedClient]) -> None:
         if clients and (row.state is JournalState.INTENDED or row.create_unknown_at is not None):
@@ -374,38 +368,20 @@ class _Drawing:
 
     def _reason(self, row: JournalRow) -> DeleteReason | None:
         key = self.keys.get(row.key) if row.key is not None else None
-        if key is None:
-            return self._reason_without_key(row)
-        if row.generation != key.generation:
-            return DeleteReason.ROTATED if row.generation < key.generation else None
+        if key is None or row.generation != key.generation:
+            return self._reason_of_generation(row)
         bound = {b.id for b in self.survey.bound}
         is_unbound = self.desired.bound is not None and not bound & set(row.inbound_ids)
         if self.reasons[key.key] is None and key.placed and is_unbound:
             return DeleteReason.UNMATCHED
         return self.reasons[key.key] or row.delete_reason
 
-    def _reason_without_key(self, row: JournalRow) -> DeleteReason | None:
-        """A key that this node no longer knows: only an older generation or a begun delete speaks."""
+    def _reason_of_generation(self, row: JournalRow) -> DeleteReason | None:
+        """An older generation than the key's, or a delete that was begun: nothing else speaks."""
         current = self._generation(row.key) if row.key is not None else None
-        if current is not None and row.generation < current:
-            return DeleteReason.ROTATED
+        if current is not None and row.generation != current:
+            return DeleteReason.ROTATED if row.generation < current else None
         return row.delete_reason
-
-    def _delete(
-        self, row: JournalRow, client: ObservedClient | None, reason: DeleteReason,
-        inbound_ids: tuple[int, ...], *, again: bool = False,
-    ) -> Action:  # fmt: skip
-        return Action(
-            verb=Verb.DELETE,
-            email=row.email if client is None else Email(client.email),
-            key=row.key,
-            generation=row.generation,
-            inbound_ids=inbound_ids,  # type: ignore[arg-type]
-            reason=reason.value,
-            row=row,
-            current=client,
-            recreates=again and client is None,
-        )
 
 
 def _index_clients(clients: tuple[ObservedClient, ...]) -> dict[str, list[ObservedClient]]:

@@ -135,3 +135,24 @@ def deletes(action: Action) -> bool:
 def reason_of(action: Action) -> DeleteReason | None:
     """Return the reason of a delete or detach."""
     return DeleteReason(action.reason) if deletes(action) else None
+
+
+def delete_of(
+    row: JournalRow,
+    client: ObservedClient | None,
+    reason: DeleteReason,
+    *,
+    recreates: bool = False,
+) -> Action:
+    """Make the delete of a journalled client: where it is seen, or where the row says that it was."""
+    return Action(
+        verb=Verb.DELETE,
+        email=row.email if client is None else Email(client.email),
+        key=row.key,
+        generation=row.generation,
+        inbound_ids=row.inbound_ids if client is None else client.inbound_ids,
+        reason=reason.value,
+        row=row,
+        current=client,
+        recreates=recreates,
+    )
