@@ -11,13 +11,15 @@ from controller.core.features import Features
 from controller.panels.api.outcomes import WriteAnswer
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.choose import dialect_of
-from controller.panels.dialects.dialect import Dialect, Impossible
+from controller.panels.dialects.dialect import Dialect, Impossible, SharedKeys
 
 LIMIT_BYTES = 9 * 1024 * 1024
 """Below the 10 MiB that panels from 3.4.0 on take; chunks are to stay far below it."""
 
 
-async def act(api: PanelApi, write: Write, features: Features) -> Outcome:
+async def act(
+    api: PanelApi, write: Write, features: Features, shared_keys: SharedKeys = frozenset()
+) -> Outcome:
     """Send one write.
 
     Args:
@@ -25,13 +27,14 @@ async def act(api: PanelApi, write: Write, features: Features) -> Outcome:
         write: what is to be done.
         features: of the version that the look found which the write was planned from. Should the
             panel be of another one by now, nothing is sent.
+        shared_keys: what that look found ambiguous.
 
     Returns:
         `NOT_SENT` also when the body is too large. `REJECTED` also for what no call can say (a
         client that no path can address): its neighbours go on.
     """
     dialect = dialect_of(features)
-    call = dialect.call(write, features)
+    call = dialect.call(write, features, shared_keys)
     if isinstance(call, Impossible):
         return Outcome(Verdict.REJECTED, call.reason)
     content = None if call.body is None else to_json(call.body)

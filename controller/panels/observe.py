@@ -4,6 +4,7 @@ Step 1 of a turn, and its proofs. One GET up to 3.0.2, three from 3.1.0 on. Call
 Not here: what the lists mean (`dialects`), what follows from them (`controller.core`).
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from controller.core.features import parse_version
@@ -12,10 +13,18 @@ from controller.panels.api.errors import PanelChanged, PanelContractBroken, Pane
 from controller.panels.api.session import PanelApi
 from controller.panels.detect import PanelInfo
 from controller.panels.dialects.choose import dialect_of
-from controller.panels.dialects.dialect import Sight
+from controller.panels.dialects.dialect import SharedKeys, Sight
 
 
-async def observe(api: PanelApi, now: datetime) -> Observation | NotObserved:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An observation, and what it leaves for writes (see `Sight.shared_keys`)."""
+
+    observation: Observation
+    shared_keys: SharedKeys
+
+
+async def observe(api: PanelApi, now: datetime) -> Look | NotObserved:
     """Look at a panel.
 
     A panel that was upgraded (or set back) since it was connected to is looked at again at once, in
@@ -37,7 +46,7 @@ async def observe(api: PanelApi, now: datetime) -> Observation | NotObserved:
         return error.to_not_observed(now)
 
 
-async def _look(api: PanelApi) -> Observation:
+async def _look(api: PanelApi) -> Look:
     info = await api.connect()
     sight = await dialect_of(info.features).look(api, info.features)
     told = parse_version(sight.version)
@@ -47,7 +56,7 @@ async def _look(api: PanelApi) -> Observation:
             "observe",
             f"the panel was {info.version_text} and is {sight.version} now",
         )
-    return _observation(api, info, sight)
+    return Look(_observation(api, info, sight), sight.shared_keys)
 
 
 def _observation(api: PanelApi, info: PanelInfo, sight: Sight) -> Observation:

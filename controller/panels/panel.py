@@ -15,6 +15,7 @@ from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.api.errors import PanelError
 from controller.panels.api.session import PanelApi
+from controller.panels.dialects.dialect import SharedKeys
 from controller.panels.observe import observe
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
@@ -44,6 +45,7 @@ class Panel:
         self.target = target
         self._clock = clock or SystemClock()
         self._features: Features | None = None
+        self._shared_keys: SharedKeys = frozenset()
         self._api: PanelApi | PanelError
         try:
             self._api = PanelApi(target, clock=self._clock, observer=observer, transport=transport)
@@ -55,9 +57,11 @@ class Panel:
         if isinstance(self._api, PanelError):
             return self._api.to_not_observed(self._clock.now())
         look = await observe(self._api, self._clock.now())
-        if isinstance(look, Observation):
-            self._features = look.features
-        return look
+        if isinstance(look, NotObserved):
+            return look
+        self._features = look.observation.features
+        self._shared_keys = look.shared_keys
+        return look.observation
 
     async def act(self, write: Write) -> Outcome:
         """Send one write, in the dialect of the last look."""
@@ -68,7 +72,7 @@ class Panel:
                 self._features = (await self._api.connect()).features
             except PanelError as error:
                 return Outcome(Verdict.NOT_SENT, str(error))
-        outcome = await act(self._api, write, self._features)
+        outcome = await act(self._api, write, self._features, self._shared_keys)
         return replace(outcome, ended_at=self._clock.now())
 
     async def close(self) -> None:

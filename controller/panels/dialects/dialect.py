@@ -11,6 +11,9 @@ from controller.core.features import Features
 from controller.core.observed import ObservedClient, ObservedInbound, XrayState
 from controller.panels.api.envelope import Answer
 from controller.panels.api.session import PanelApi
+from desired_state.model.ids import InboundId
+
+SharedKeys = frozenset[tuple[InboundId, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Sight:
     """What the lists of one look hold.
 
     `version`: exact, empty where the panel does not tell. `torn`: see `Observation`.
+    `shared_keys`: credentials that clients of one inbound share under different emails, by inbound:
+    up to 3.0.2 a call that names one of them would hit a client that it does not mean.
     """
 
     answers: tuple[Answer, ...]
@@ -27,6 +32,7 @@ class Sight:
     guid: str | None = None
     xray: XrayState = XrayState.UNKNOWN
     torn: bool = False
+    shared_keys: SharedKeys = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Dialect(Protocol):
             PanelError: any other failure.
         """
 
-    def call(self, write: Write, features: Features) -> Call | Impossible:
+    def call(self, write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
         """Choose path and body, the wide one where there are several members."""
 
     def refused(self, write: Write, cause: str) -> tuple[MemberResult, ...]:

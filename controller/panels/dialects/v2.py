@@ -6,6 +6,7 @@ and addresses it by its protocol's credential (a delete by email from 2.8.0 on).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from controller.panels.api.envelope import Answer, parse_envelope
 from controller.panels.api.errors import PanelBusy, PanelContractBroken
 from controller.panels.api.paths import segment
 from controller.panels.api.session import PanelApi
-from controller.panels.dialects.dialect import Call, Impossible, Sight
+from controller.panels.dialects.dialect import Call, Impossible, SharedKeys, Sight
 from controller.panels.wire import writes
 from controller.panels.wire.clients import TrafficRow, clients_of_entries
 from controller.panels.wire.inbounds import StringInbound, decode_object, observe_inbound
@@ -36,6 +37,8 @@ _ADD = "panel/api/inbounds/addClient"
 _UPDATE = "panel/api/inbounds/updateClient"
 LARGE_BYTES = 1_000_000
 """About 2,000 clients: above it, decoding would hold up the other nodes of this process."""
+# QUIRK(localised-messages, 3x-ui all versions): the sentence around an error comes in the language of
+# whoever asked last; only the error inside it stays English, and even that is only a hint.
 _ABSENT = ("client not found in inbound for id", "client with email")
 """In a refused delete of what is not there (2.9.4 on; by email 2.8.0 on)."""
 
@@ -50,7 +53,7 @@ class DialectV2:
             return await asyncio.to_thread(_see, answer)
         return _see(answer)
 
-    def call(self, write: Write, features: Features) -> Call | Impossible:
+    def call(self, write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
         """Creates take many clients of one inbound; the rest takes one."""
         if write.verb is Verb.CREATE:
             return _create(write, features)
@@ -58,9 +61,9 @@ class DialectV2:
             return Impossible(f"this version has no call to {write.verb} several clients")
         match write.verb:
             case Verb.UPDATE | Verb.ENABLE | Verb.DISABLE:
-                return _update(write, features)
+                return _update(write, features, shared_keys)
             case Verb.DELETE:
-                return _delete(write, features)
+                return _delete(write, features, shared_keys)
             case _:
                 return Impossible(f"this version has no call to {write.verb} a client")
 
@@ -88,7 +91,19 @@ def _see(answer: Answer) -> Sight:
         answers=(answer,),
         inbounds=tuple(sorted((inbound for inbound, _ in seen), key=lambda i: i.id)),
         clients=by_email(client for _, clients in seen for client in clients),
+        shared_keys=frozenset(
+            (inbound.id, key) for inbound, clients in seen for key in _shared(inbound, clients)
+        ),
     )
+
+
+def _shared(inbound: ObservedInbound, clients: list[ObservedClient]) -> set[str]:
+    field = _KEY_FIELDS.get(inbound.protocol, "uuid")
+    keys = [getattr(client, field) for client in clients]
+    if len(set(keys)) == len(keys):
+        return set()
+    named = {(key, client.email) for key, client in zip(keys, clients, strict=True)}
+    return {key for key, count in Counter(key for key, _ in named).items() if count > 1}
 
 
 def by_email(clients: Iterable[ObservedClient]) -> tuple[ObservedClient, ...]:
@@ -127,9 +142,9 @@ def _create(write: Write, features: Features) -> Call | Impossible:
     return Call(_ADD, _body(inbounds.pop(), clients))
 
 
-def _update(write: Write, features: Features) -> Call | Impossible:
+def _update(write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
     member, inbound = write.members[0], _inbound(write)
-    key = _key(member)
+    key = _key(member, inbound, shared_keys)
     if inbound is None or key is None or member.current is None:
         return _unaddressable(member)
     client = writes.updated_entry(
@@ -138,7 +153,7 @@ def _update(write: Write, features: Features) -> Call | Impossible:
     return Call(f"{_UPDATE}/{segment(key)}", _body(inbound, [client]))
 
 
-def _delete(write: Write, features: Features) -> Call | Impossible:
+def _delete(write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
     member, inbound = write.members[0], _inbound(write)
     email = member.current.email if member.current is not None else member.email
     if features.deletes_by_email and inbound is not None and _fits_path(email):
@@ -146,7 +161,7 @@ def _delete(write: Write, features: Features) -> Call | Impossible:
         # also where nobody has it, and takes every client that does. By email it is exact, honest
         # and alike for every protocol.
         return Call(f"panel/api/inbounds/{inbound}/delClientByEmail/{segment(email)}")
-    key = _key(member)
+    key = _key(member, inbound, shared_keys)
     if inbound is None or key is None:
         return _unaddressable(member)
     return Call(f"panel/api/inbounds/{inbound}/delClient/{segment(key)}")
@@ -156,26 +171,29 @@ def _body(inbound: object, clients: list[writes.Body]) -> dict[str, object]:
     return {"id": inbound, "settings": to_json({"clients": clients}).decode()}
 
 
-def _inbound(write: Write) -> int | None:
+def _inbound(write: Write) -> InboundId | None:
     if write.inbound_id is not None:
         return write.inbound_id
     ids = write.members[0].inbound_ids
     return ids[0] if len(ids) == 1 else None
 
 
-def _key(member: ClientRecord) -> str | None:
-    """What the panel finds the present client by; None when no path can hold it."""
+def _key(member: ClientRecord, inbound: InboundId | None, shared_keys: SharedKeys) -> str | None:
+    """What the panel finds the present client by; None when no path can hold it, or it is shared."""
     held: ClientRecord | ObservedRecord = member.current or member
-    match member.protocol:
-        case "trojan":
-            key = held.password
-        case "shadowsocks":
-            key = held.email
-        case "hysteria" | "hysteria2":
-            key = held.auth
-        case _:
-            key = held.uuid
-    return key if _fits_path(key) else None
+    key = str(getattr(held, _KEY_FIELDS.get(member.protocol, "uuid")))
+    # QUIRK(first-with-the-key, 3x-ui 2.3.15 to 3.0.2): an update takes the first entry that has the
+    # credential, a delete takes all of them, whatever their emails are.
+    return key if _fits_path(key) and (inbound, key) not in shared_keys else None
+
+
+_KEY_FIELDS = {
+    "trojan": "password",
+    "shadowsocks": "email",
+    "hysteria": "auth",
+    "hysteria2": "auth",
+}
+"""By protocol; every other one is addressed by its UUID."""
 
 
 def _fits_path(key: str) -> bool:
@@ -188,5 +206,5 @@ def _fits_path(key: str) -> bool:
 def _unaddressable(member: ClientRecord) -> Impossible:
     return Impossible(
         f"{member.email} cannot be addressed: its inbound is not known, or what the panel knows "
-        "it by is empty or holds a slash"
+        "it by is empty, holds a slash, or is another client's too"
     )

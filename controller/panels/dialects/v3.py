@@ -20,7 +20,7 @@ from controller.panels.api.envelope import Answer, Envelope, parse_envelope
 from controller.panels.api.errors import PanelBusy
 from controller.panels.api.paths import segment
 from controller.panels.api.session import PanelApi
-from controller.panels.dialects.dialect import Call, Impossible, Sight
+from controller.panels.dialects.dialect import Call, Impossible, SharedKeys, Sight
 from controller.panels.dialects.v2 import LARGE_BYTES, by_email
 from controller.panels.wire import writes
 from controller.panels.wire.answers import BulkAnswer, ServerStatus, Skipped
@@ -49,7 +49,12 @@ class DialectV3:
         again = await _read_lists(api, features, status)
         return replace(again, answers=(*sight.answers, *again.answers[1:]))
 
-    def call(self, write: Write, features: Features) -> Call | Impossible:
+    def call(
+        self,
+        write: Write,
+        features: Features,
+        shared_keys: SharedKeys,  # noqa: ARG002 - a role
+    ) -> Call | Impossible:
         """One member: its own path. Several: the wide call, where the version has it."""
         if unfit := next((m for m in write.members if not _fits_path(_spelling(m))), None):
             return Impossible(f"{unfit.email!r} cannot be addressed: it is empty or holds a slash")

@@ -180,7 +180,7 @@ def _attachments(records: Iterable[Object]) -> list[tuple[InboundId, ...]]:
     found = []
     for record in records:
         ids = record.get("inboundIds")
-        # `null` when attached nowhere.
+        # QUIRK(null-attachments, 3x-ui 3.1.0+): null, not an empty list, when attached nowhere.
         listed = tuple(ids) if isinstance(ids, list) else ()
         if not {*map(type, listed)} <= {int}:
             listed = ()
