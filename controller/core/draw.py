@@ -324,7 +324,7 @@ class _Drawing:
                 wanted=want,
                 current=client,
                 drift=drift,
-            )  # fmt: skip
+            )
         )
 
     # -- what is to go -----------------------------------------------------------------------------
