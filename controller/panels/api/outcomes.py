@@ -13,9 +13,8 @@ from pydantic import BaseModel, ValidationError
 from controller.core.effects import Verdict
 from controller.panels.api.envelope import Answer, shorten
 
-
 _BARE_404 = b"404 page not found"
-"""What the panel's web framework says instead of an empty 404, up to 2.8.3."""
+"""What the panel's web framework says instead of an empty 404, up to 2.8.4."""
 
 
 @dataclass(frozen=True, slots=True)
