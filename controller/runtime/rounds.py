@@ -94,7 +94,7 @@ class Rounds:
     async def _turn(self, node: NodeName) -> TurnReport:
         try:
             return await self._worker.turn(node)
-        except Exception as error:  # noqa: BLE001 - a bug at one node must not stop the others
+        except Exception as error:
             # The one place where whatever is left ends: one traceback, and the fleet goes on.
             log.exception(events.CYCLE_BROKEN_OFF, node=node, error=type(error).__name__)
             return TurnReport(node, None, 0.0, error=f"a defect: {type(error).__name__}")

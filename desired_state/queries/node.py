@@ -6,18 +6,31 @@ Callers: the controller (`node_target`), entrances (the rest). Not here: writing
 
 import hashlib
 import hmac
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.errors import ConfigError
-from desired_state.model.ids import NodeName
-from desired_state.model.node import Credentials, Node, NodeTarget
+from desired_state.model.ids import InboundId, NodeName
+from desired_state.model.node import AuthRefs, Credentials, Node, NodeTarget
 from desired_state.model.ownership import Ownership
+from desired_state.queries.blocked import list_blocked
+from desired_state.queries.events import list_events
+from desired_state.queries.fleet import NodeSummary, node_summary
+from desired_state.queries.requests import RequestView, open_requests
+from desired_state.queries.views import BlockedView, EventView
 from desired_state.store.convert import node_from
 from desired_state.store.errors import SecretUnreadable
 from desired_state.store.installation import read_ownership
 from desired_state.store.secrets import Vault, resolve_credentials
 from desired_state.store.tables.desired import NodeRow
+from desired_state.store.tables.status import CycleRow, InboundRow, NodeStatusRow
+
+CYCLES_SHOWN = 10
+EVENTS_SHOWN = 20
 
 
 class TargetUnresolved(ConfigError):
@@ -84,3 +97,123 @@ def _fingerprint(ownership: Ownership, url: str, credentials: Credentials) -> st
     text = "\x00".join("-" if part is None else f"+{part}" for part in parts)
     secret = ownership.secrets[-1].value
     return hmac.new(secret, f"x3fleet/credentials/{text}".encode(), hashlib.sha256).hexdigest()
+
+
+# -- what a person sees ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InboundView:
+    """A listener that is known of a panel; `bound`: our keys live on it."""
+
+    id: InboundId
+    bound: bool
+    protocol: str
+    port: int
+    tag: str
+    remark: str
+    enable: bool
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleView:
+    """One turn in which something happened."""
+
+    id: str
+    result: str
+    started_at: datetime
+    finished_at: datetime
+    plan_digest: str
+    counts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetail:
+    """A node in full. `auth`: where its secrets are, none of them. `guid`: the bound one."""
+
+    summary: NodeSummary
+    url: str
+    address: str
+    tls: str
+    auth: tuple[tuple[str, str], ...]
+    source: str
+    bound_at: datetime | None
+    guid: str | None
+    inbounds: tuple[InboundView, ...]
+    blocked: tuple[BlockedView, ...]
+    requests: tuple[RequestView, ...]
+    cycles: tuple[CycleView, ...]
+    events: tuple[EventView, ...]
+
+
+async def show_node(session: AsyncSession, name: NodeName) -> NodeDetail | None:
+    """Read one node; None when it is not declared."""
+    row, summary = await session.get(NodeRow, name), await node_summary(session, name)
+    if row is None or summary is None:
+        return None
+    spec = node_from(row).spec
+    status = await session.get(NodeStatusRow, name)
+    return NodeDetail(
+        summary=summary,
+        url=spec.url,
+        address=spec.address,
+        tls=spec.tls.kind.value,
+        auth=describe_auth(spec.auth),
+        source=row.source,
+        bound_at=None if status is None else status.bound_at,
+        guid=None if status is None else status.bound_guid,
+        inbounds=await _inbounds(session, name),
+        blocked=await list_blocked(session, node=name),
+        requests=await open_requests(session, node=name),
+        cycles=await _cycles(session, name),
+        events=await list_events(session, node=name, limit=EVENTS_SHOWN),
+    )
+
+
+def describe_auth(auth: AuthRefs) -> tuple[tuple[str, str], ...]:
+    """Name each declared secret by its field and its place."""
+    fields = {
+        "token": auth.token,
+        "username": auth.username,
+        "password": auth.password,
+        "totpSecret": auth.totp_secret,
+        "loginSecret": auth.login_secret,
+    }
+    return tuple([(name, ref.describe()) for name, ref in fields.items() if ref is not None])
+
+
+async def _inbounds(session: AsyncSession, name: NodeName) -> tuple[InboundView, ...]:
+    query = select(InboundRow).where(InboundRow.node == name).order_by(InboundRow.inbound_id)
+    return tuple(
+        [
+            InboundView(
+                id=InboundId(row.inbound_id),
+                bound=row.bound,
+                protocol=row.protocol,
+                port=row.port,
+                tag=row.tag,
+                remark=row.remark,
+                enable=row.enable,
+                flow=row.flow,
+            )
+            for row in await session.scalars(query)
+        ]
+    )
+
+
+async def _cycles(session: AsyncSession, name: NodeName) -> tuple[CycleView, ...]:
+    query = (
+        select(CycleRow)
+        .where(CycleRow.node == name)
+        .order_by(CycleRow.started_at.desc(), CycleRow.id)
+        .limit(CYCLES_SHOWN)
+    )
+    return tuple(
+        [
+            CycleView(
+                row.id, row.result, row.started_at, row.finished_at, row.plan_digest, row.counts
+            )
+            for row in await session.scalars(query)
+        ]
+    )

@@ -1,0 +1,135 @@
+"""Every query runs over every named data set, on both databases, and writes nothing anywhere."""
+
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.policy import Policy, policy_for
+from desired_state.queries.blocked import list_blocked
+from desired_state.queries.events import list_events
+from desired_state.queries.fleet import list_nodes
+from desired_state.queries.key import show_key
+from desired_state.queries.keys import KeyFilter, list_keys
+from desired_state.queries.node import show_node
+from desired_state.queries.placement import read_placement_inputs
+from desired_state.queries.requests import open_requests
+from desired_state.queries.tariffs import list_tariffs
+from desired_state.scheduling.place import place_keys
+from desired_state.store.tables.types import DESIRED, STATUS
+from tests.data.datasets import DATASETS
+from tests.fakes.authorizer import writes_refused
+
+
+async def ask_everything(store):
+    """Run every query; returns what a person could be shown, by name."""
+    now = store.clock.now()
+    async with store.reading() as session:
+        nodes = await list_nodes(session)
+        keys = await list_keys(session, now)
+        inputs = await read_placement_inputs(session)
+        return {
+            "nodes": nodes,
+            "node details": [await show_node(session, node.name) for node in nodes],
+            "keys": keys,
+            "key details": [await show_key(session, key.key.id, now) for key in keys],
+            "keys by filter": [
+                await list_keys(session, now, KeyFilter(**chosen))
+                for chosen in (
+                    {"wanted": True},
+                    {"wanted": False},
+                    {"node": NodeName("nl-1")},
+                    {"tariff": "trial"},
+                    {"subscription": keys[0].subscription.id if keys else "none"},
+                    {"limit": 1},
+                )
+            ],
+            "blocked": await list_blocked(session),
+            "events": await list_events(session),
+            "requests": await open_requests(session),
+            "tariffs": await list_tariffs(session),
+            "inputs": inputs,
+            "nobody": [
+                await show_node(session, NodeName("nobody")),
+                await show_key(session, KeyId("aaaaaaaaaa"), now),
+            ],
+        }
+
+
+@pytest.mark.parametrize("name", DATASETS)
+async def test_every_query_answers_over_a_data_set(store, name):
+    scene = await DATASETS[name](store)
+
+    shown = await ask_everything(store)
+
+    assert set(scene.nodes) <= {node.name for node in shown["nodes"]}
+    assert set(scene.keys) <= {key.key.id for key in shown["keys"]}
+    assert None not in shown["node details"]
+    assert None not in shown["key details"]
+    assert [None, None] == shown["nobody"]
+    every_node = {node.name for node in shown["nodes"]}
+    for detail in shown["key details"]:
+        assert every_node == {explanation.node for explanation in detail.nodes}
+        for explanation in detail.nodes:
+            assert bool(explanation.why) == (explanation.failed is not None)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("name", DATASETS)
+async def test_a_query_writes_nothing(store, name):
+    await DATASETS[name](store)
+
+    async with writes_refused(store, DESIRED, STATUS) as refusals:
+        await ask_everything(store)
+
+    assert [] == refusals.statements
+
+
+@pytest.mark.parametrize("name", DATASETS)
+async def test_a_read_model_is_frozen_and_holds_no_secret(store, name):
+    """Nothing sealed, no credential and no mark is in what queries hand out."""
+    await DATASETS[name](store)
+
+    shown = await ask_everything(store)
+    shown.pop("inputs")
+
+    text = repr(shown)
+    assert "Sealed" not in text
+    assert "seed" not in text
+    for value in walk(shown):
+        assert value.__dataclass_params__.frozen, type(value)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("name", DATASETS)
+async def test_the_scheduler_can_work_with_what_the_query_reads(store, name):
+    await DATASETS[name](store)
+    async with store.reading() as session:
+        inputs = await read_placement_inputs(session)
+
+    result = place_keys(
+        inputs.keys,
+        inputs.nodes,
+        inputs.placements,
+        policies=inputs.policies,
+        moves=inputs.moves,
+        live=inputs.live,
+    )
+
+    known = {state.node.name for state in inputs.nodes}
+    assert {placement.node for placement in result.added} <= known
+    assert isinstance(policy_for(inputs.policies, ()), Policy)
+
+
+def walk(value):
+    """Yield every dataclass value inside."""
+    if is_dataclass(value):
+        yield value
+        for one in fields(value):
+            yield from walk(getattr(value, one.name))
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from walk(part)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            yield from walk(part)
