@@ -1,0 +1,33 @@
+"""What a person does about a condition: one sentence for each reason.
+
+Pure. Callers: everything that shows conditions. Not here: what the condition says itself.
+"""
+
+_ADVICE = {
+    "CredentialsRefused": "correct the secret, then x3fleet nodes resume {node}; one login was tried",
+    "TlsMismatch": "renew the panel's certificate, or correct spec.panel.tls in its manifest",
+    "NotAPanel": "compare spec.panel.url with the panel's own address, base path included",
+    "UnsupportedVersion": "upgrade the panel to 2.3.15 or later, or take the node out",
+    "ContractBroken": "the panel answers otherwise than its version does; see x3fleet doctor",
+    "Unreachable": "see whether the panel's server runs and lets this machine in",
+    "Timeout": "see whether the panel's server is overloaded",
+    "PanelBusy": "it goes on by itself at the next run",
+    "IdentityChanged": "if you replaced the panel: x3fleet nodes rebind {node}",
+    "StaleDesired": "if the database was restored, restore the newer backup; nothing was changed",
+    "ClockSkew": "correct the clock of the panel's server, or ours",
+    "PanelPoisoned": "give that client an email on the panel, or delete it there",
+    "EmailTaken": "x3fleet keys rotate KEY gives the key another email",
+    "DeleteRefused": "delete it by hand on the panel; it is switched off meanwhile",
+    "Fighting": "find out who else writes to this panel",
+    "NoInbounds": "make an inbound on the panel, or correct spec.inbounds; then x3fleet nodes rematch",
+    "InboundMissing": "put it back on the panel, or x3fleet nodes rematch {node}",
+    "InboundDisabled": "switch it on again on the panel, or x3fleet nodes rematch {node}",
+    "PasswordSize": "x3fleet keys rotate KEY makes a password of the right size",
+    "XrayDown": "start Xray on the panel: its keys do not work",
+    "Mode": "the node's mode says so; change it in the manifest if it is over",
+}
+
+
+def advise(reason: str, node: str) -> str:
+    """Say what to do; empty where the condition's own message says it."""
+    return _ADVICE.get(reason, "").format(node=node)

@@ -1,0 +1,40 @@
+"""`x3fleet config show`: the settings in force, secrets masked.
+
+Not here: reading settings (each package's `settings.py`), checking what they lead to (`doctor`).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cli.exits import Exit
+from cli.opening import shown_url
+from cli.render import Grid, Output, OutputOption, Page, show
+
+if TYPE_CHECKING:
+    from controller.settings import ControllerSettings
+
+MASK = "***"
+
+
+def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:
+    """Show the settings in force; secrets are masked."""
+    from controller.settings import load_settings  # noqa: PLC0415 (heavy)
+
+    document = describe(load_settings())
+    rows = tuple((name, "" if value is None else str(value)) for name, value in document.items())
+    show(Page({"settings": document}, (Grid(("VARIABLE", "VALUE"), rows),)), output)
+    return Exit.DONE
+
+
+def describe(settings: "ControllerSettings") -> dict[str, Any]:
+    """Name every setting as its variable, with the value that holds; nothing secret in it."""
+    from desired_state.store.keyring import key_file  # noqa: PLC0415 (heavy)
+
+    path = key_file(settings.store)
+    keys = [MASK for _ in settings.store.encryption_keys]
+    return {
+        "X3FLEET_DATABASE__URL": shown_url(settings.store),
+        "X3FLEET_DATABASE__KEY_FILE": None if keys or path is None else str(path.absolute()),
+        "X3FLEET_ENCRYPTION_KEYS": ",".join(keys) or None,
+        "X3FLEET_CONTROLLER__WRITING_S": settings.turns.writing_s,
+        "X3FLEET_CONTROLLER__TURN_S": settings.turns.turn_s,
+    }

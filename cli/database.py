@@ -1,0 +1,64 @@
+"""`x3fleet db upgrade` and `x3fleet secrets rotate`.
+
+Not here: migrations (`desired_state.store.migrate`), encryption (`desired_state.store`).
+"""
+
+from cli.exits import Exit
+from cli.opening import ACTOR, opened_store, require_folder, shown_url
+from cli.render import Output, OutputOption, Page, count, show
+
+
+async def upgrade(*, output: OutputOption = Output.TABLE) -> Exit:
+    """Make the database, or bring it to this release."""
+    from desired_state.commands.installation import prepare  # noqa: PLC0415 (heavy)
+    from desired_state.store import migrate  # noqa: PLC0415
+    from desired_state.store.engine import open_store  # noqa: PLC0415
+    from desired_state.store.keyring import key_file  # noqa: PLC0415
+    from desired_state.store.settings import load_store_settings  # noqa: PLC0415
+    from desired_state.store.unit_of_work import begin  # noqa: PLC0415
+
+    settings = load_store_settings()
+    require_folder(settings)
+    async with open_store(settings) as store:
+        before = await migrate.current(store)
+        after = await migrate.upgrade(store)
+        async with begin(store, ACTOR) as work:
+            installation = await prepare(work)
+    document = {
+        "database": shown_url(settings),
+        "before": before,
+        "after": after,
+        "installation": installation.name,
+        "created": installation.created,
+    }
+    lines = [_told(before, after)]
+    keys = key_file(settings)
+    if installation.created and keys is not None and not settings.encryption_keys:
+        lines.append(f"its encryption keys are in {keys.absolute()}: back both up, apart")
+    show(Page(document, tuple(lines)), output)
+    return Exit.DONE
+
+
+async def rotate(*, output: OutputOption = Output.TABLE) -> Exit:
+    """Encrypt every stored secret with the newest key.
+
+    Put the new key first, keep the old ones behind it, run this, then remove the old ones.
+    """
+    from desired_state.store.rotation import rotate_secrets  # noqa: PLC0415 (heavy)
+
+    async with opened_store() as store:
+        rotation = await rotate_secrets(store)
+    lines = (
+        f"{count(rotation.seen, 'secret')} looked at, {rotation.renewed} encrypted anew",
+        "older keys are needed no more, but for backups made before",
+    )
+    show(Page({"seen": rotation.seen, "renewed": rotation.renewed}, lines), output)
+    return Exit.DONE
+
+
+def _told(before: str | None, after: str) -> str:
+    if before == after:
+        return f"the database is up to date, at {after}"
+    if before is None:
+        return f"the database is made, at {after}"
+    return f"the database is upgraded from {before} to {after}"

@@ -1,0 +1,1 @@
+"""`x3fleet doctor`: everything that can be found wrong without changing anything."""

@@ -1,0 +1,1 @@
+"""`x3fleet keys ...`. Not here: rules of keys (`desired_state.commands.keys`)."""

@@ -1,0 +1,187 @@
+"""The `x3fleet` command: which commands there are, parsing, running one, its exit code.
+
+Commands are named by import path and loaded when one of them is called, so `--help` of any of them
+loads neither database nor HTTP. Callers: the `x3fleet` script, `python -m cli`, the demo. Not here:
+what commands do.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from inspect import BoundArguments, isawaitable
+from types import FrameType
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from cli.exits import Exit, is_ours, report_error, report_usage
+from cli.render import Output
+from desired_state.model.errors import X3FleetError
+
+GROUPS = {
+    "db": "The database.",
+    "manifests": "What is declared in YAML: check it, compare it, apply it.",
+    "keys": "What people hold: issue, rotate, move, revoke, and why a key is not on a node.",
+    "nodes": "Servers and their panels.",
+    "reconcile": "Make panels as they should be.",
+    "config": "Settings.",
+    "secrets": "Secrets at rest.",
+}
+
+COMMANDS = (
+    ("demo", "cli.demo.command:demo", "Run the main job on three simulated panels."),
+    ("simulate", "cli.simulate:simulate", "Serve one simulated 3x-ui panel until Ctrl-C."),
+    ("plan", "cli.reconcile:plan", "Show what reconcile would do; exits 2 on drift, 3 if blocked."),
+    ("reconcile now", "cli.reconcile:now", "Make panels as they should be, and prove it."),
+    ("approve", "cli.reconcile:approve", "Let pass what a guard withholds under a digest."),
+    (
+        "doctor",
+        "cli.doctor.command:doctor",
+        "Check settings, database, every panel, every address.",
+    ),
+    ("db upgrade", "cli.database:upgrade", "Make the database, or bring it to this release."),
+    ("config show", "cli.config:show_settings", "Show the settings in force; secrets are masked."),
+    ("secrets rotate", "cli.database:rotate", "Encrypt every stored secret with the newest key."),
+    ("manifests validate", "cli.manifests:validate", "Check manifests; needs no database."),
+    (
+        "manifests diff",
+        "cli.manifests:diff",
+        "Show what applying would change; exits 2 if anything.",
+    ),
+    ("manifests apply", "cli.manifests:apply", "Make the database say what the manifests say."),
+    (
+        "manifests schema",
+        "cli.manifests:schema",
+        "Print the JSON Schema of manifests, for editors.",
+    ),
+    ("keys list", "cli.keys.show:list_keys", "List keys and where they live."),
+    ("keys show", "cli.keys.show:show_key", "Explain, node by node, why a key is there or is not."),
+    ("keys issue", "cli.keys.change:issue", "Issue keys of a tariff."),
+    ("keys rotate", "cli.keys.change:rotate", "Give keys a new identity; the old one is deleted."),
+    ("keys move", "cli.keys.change:move", "Have a key live elsewhere."),
+    ("keys revoke", "cli.keys.change:revoke", "Take keys away for good."),
+    ("nodes list", "cli.nodes.show:list_nodes", "List nodes with state and counts."),
+    ("nodes show", "cli.nodes.show:show_node", "Show one node: conditions, inbounds, history."),
+    ("nodes probe", "cli.nodes.probe:probe", "Look at one panel now; writes nothing."),
+    ("nodes pause", "cli.nodes.change:pause", "Stop visiting a node."),
+    (
+        "nodes resume",
+        "cli.nodes.change:resume",
+        "Visit it again; try refused credentials once more.",
+    ),
+    ("nodes cordon", "cli.nodes.change:cordon", "Place no new keys on a node."),
+    ("nodes uncordon", "cli.nodes.change:uncordon", "Place new keys on a node again."),
+    ("nodes rematch", "cli.nodes.change:rematch", "Choose the node's inbounds anew."),
+    (
+        "nodes rebind",
+        "cli.nodes.change:rebind",
+        "Accept the panel that answers now as this node's.",
+    ),
+)
+"""Words, import path, the line that help shows."""
+
+
+def build_app() -> App:
+    """Make the command line: every group and command, none of them loaded."""
+    app = App(
+        name="x3fleet",
+        help="Keeps a fleet of 3x-ui panels equal to what its operator declared.",
+        version=_version,
+        default_parameter=Parameter(negative=()),
+        help_epilogue="Exit codes: 0 in sync or done, 1 error, 2 drift found, 3 blocked.",
+    )
+    groups = {name: App(name=name, help=text) for name, text in GROUPS.items()}
+    for group in groups.values():
+        app.command(group)
+    for words, path, text in COMMANDS:
+        *group_name, name = words.split()
+        parent = groups[group_name[0]] if group_name else app
+        # `simulate --version` is a panel's version, not ours.
+        flags = {"version_flags": ()} if name == "simulate" else {}
+        parent.command(path, name=name, help=text, **flags)
+    return app
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    with _signals():
+        try:
+            code = run(sys.argv[1:] if tokens is None else tokens)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output (`head`) has seen enough; the interpreter's own flush at exit
+            # must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.DONE
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write("x3fleet: interrupted\n")
+            return Exit.TERMINATED if interrupt.args == (_TERMINATED,) else Exit.INTERRUPTED
+    return code
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Parse and run one command; errors of ours become a line and a code."""
+    try:
+        command, bound, *_ = build_app().parse_args(
+            list(tokens), exit_on_error=False, print_error=False
+        )
+    except CycloptsError as error:
+        return report_usage(str(error), _words(tokens))
+    as_json = bound.arguments.get("output") is Output.JSON
+    try:
+        return _call(command, bound)
+    except (X3FleetError, ExceptionGroup) as error:
+        # Anything else is a bug and shows its traceback.
+        if not is_ours(error):
+            raise
+        return report_error(error, as_json=as_json)
+
+
+def _words(tokens: Sequence[str]) -> str:
+    """The command that was meant, as far as there is one, for `--help`."""
+    given = " ".join(tokens)
+    known = (*GROUPS, *(words for words, _, _ in COMMANDS))
+    return max(
+        (words for words in known if f"{given} ".startswith(f"{words} ")), key=len, default=""
+    )
+
+
+def _call(command: Callable[..., Any], bound: BoundArguments) -> int:
+    answer = command(*bound.args, **bound.kwargs)
+    if isawaitable(answer):
+        answer = asyncio.run(_awaited(answer))
+    return int(answer or 0)
+
+
+async def _awaited(answer: Any) -> Any:  # noqa: ANN401 - what a command answers
+    return await answer
+
+
+_TERMINATED = "terminated"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: everything opened is closed, locks are given back."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (rarely asked)
+
+    try:
+        return version("x3fleet")
+    except PackageNotFoundError:
+        return "a checkout, not installed"

@@ -1,0 +1,1 @@
+"""`x3fleet nodes ...`. Not here: rules of nodes (`desired_state.commands.nodes`)."""

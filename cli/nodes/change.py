@@ -1,0 +1,96 @@
+"""`x3fleet nodes pause|resume|cordon|uncordon|rematch|rebind`: the operator's word beside manifests.
+
+An override stands until it is taken back; a manifest never clears it. Not here: the rules
+(`desired_state.commands.nodes`), what follows on the panel.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from cli.exits import Exit
+from cli.opening import unit_of_work
+from cli.render import Output, OutputOption, Page, show
+from desired_state.model.ids import NodeName
+from desired_state.model.request import RequestKind
+
+if TYPE_CHECKING:
+    from desired_state.commands.nodes import NodeChange
+    from desired_state.store.unit_of_work import UnitOfWork
+
+NodeArgument = Annotated[str, Parameter(name="NODE", help="its name")]
+
+
+async def pause(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Stop visiting a node; its keys stay as they are, and pending deletes wait."""
+    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+
+    told = "is paused: not visited until x3fleet nodes resume"
+    return await _override(nodes.pause, node, told, output)
+
+
+async def resume(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Visit it again; credentials that it refused are tried once more."""
+    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+
+    told = f"is visited again; x3fleet reconcile now --node {node} does it at once"
+    return await _override(nodes.resume, node, told, output)
+
+
+async def cordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Place no new keys on a node; those that live there stay."""
+    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+
+    told = "gets no new keys until x3fleet nodes uncordon; those there stay"
+    return await _override(nodes.cordon, node, told, output)
+
+
+async def uncordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Place new keys on a node again, as far as its manifest allows."""
+    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+
+    return await _override(nodes.uncordon, node, "gets new keys again", output)
+
+
+async def rematch(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Choose the node's inbounds anew, by its declared match."""
+    return await _ask(RequestKind.REMATCH, node, "its inbounds are chosen anew", output)
+
+
+async def rebind(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Accept the panel that answers now as this node's."""
+    return await _ask(RequestKind.REBIND, node, "the panel that answers is accepted", output)
+
+
+async def _override(
+    command: "Callable[[UnitOfWork, NodeName], Awaitable[NodeChange]]",
+    node: str,
+    told: str,
+    output: Output,
+) -> Exit:
+    async with unit_of_work() as work:
+        change = await command(work, NodeName(node))
+    overrides = change.node.overrides
+    document = {
+        "node": change.node.name,
+        "changed": change.changed,
+        "mode": change.node.mode.value,
+        "paused": overrides.paused,
+        "cordoned": overrides.cordoned,
+        "schedulable": change.node.is_schedulable,
+    }
+    was = "" if change.changed else " (as it was before)"
+    show(Page(document, (f"{node} {told}{was}",)), output)
+    return Exit.DONE
+
+
+async def _ask(kind: RequestKind, node: str, told: str, output: Output) -> Exit:
+    from desired_state.commands.requests import ask  # noqa: PLC0415 (heavy)
+
+    async with unit_of_work() as work:
+        asked = await ask(work, kind, node=NodeName(node))
+    document = {"node": node, "request": kind.value, "token": asked.token}
+    line = f"asked of {node}: {told} at its next turn; x3fleet reconcile now --node {node}"
+    show(Page(document, (line,)), output)
+    return Exit.DONE

@@ -1,0 +1,257 @@
+"""`x3fleet nodes list|show`: what the last turns found; nothing is contacted.
+
+Not here: looking at a panel (`probe`), SQL (`desired_state.queries`).
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from cli.advice import advise
+from cli.exits import Exit
+from cli.nodes.change import NodeArgument
+from cli.opening import opened_store
+from cli.render import Block, Cell, Grid, Output, OutputOption, Page, Text, Tone, ago, count, show
+from desired_state.model.ids import NodeName
+
+if TYPE_CHECKING:
+    from desired_state.queries.fleet import NodeSummary
+    from desired_state.queries.node import NodeDetail
+    from desired_state.queries.views import ConditionView
+
+_TONES = {
+    "Ready": Tone.GOOD,
+    "Reconciling": Tone.WARN,
+    "Drifted": Tone.WARN,
+    "Paused": Tone.DIM,
+    "Blocked": Tone.BAD,
+    "Stalled": Tone.BAD,
+    "Unreachable": Tone.BAD,
+}
+
+
+async def list_nodes(*, output: OutputOption = Output.TABLE) -> Exit:
+    """List nodes with state and counts, as the last run found them."""
+    from desired_state.queries.fleet import list_nodes as read_nodes  # noqa: PLC0415 (heavy)
+
+    async with opened_store() as store, store.reading() as session:
+        nodes = await read_nodes(session)
+    now = store.clock.now()
+    grid = Grid(
+        ("NODE", "STATE", "SINCE", "VERSION", "MODE", "KEYS", "LIVE", "FOREIGN", "WHY"),
+        tuple(_row(node, now) for node in nodes),
+        empty="no node is declared; x3fleet manifests apply DIR declares them",
+    )
+    show(Page({"nodes": [_document(node) for node in nodes]}, (grid,)), output)
+    return Exit.DONE
+
+
+async def show_node(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Show one node: conditions, inbounds, what is blocked, history."""
+    from desired_state.commands.errors import NotFound  # noqa: PLC0415 (heavy)
+    from desired_state.queries.node import show_node as read_node  # noqa: PLC0415
+
+    async with opened_store() as store, store.reading() as session:
+        detail = await read_node(session, NodeName(node))
+    if detail is None:
+        raise NotFound("node", node, hint="x3fleet nodes list shows those that are declared")
+    show(Page(_detail_document(detail), tuple(_told(detail, store.clock.now()))), output)
+    return Exit.DONE
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def _document(node: "NodeSummary") -> dict[str, Any]:
+    return {
+        "node": node.name,
+        "state": node.worst.type if node.worst else None,
+        "reason": node.worst.reason if node.worst else None,
+        "since": node.worst.since if node.worst else None,
+        "version": node.version or None,
+        "family": node.family or None,
+        "xray": node.xray or None,
+        "mode": node.mode.value,
+        "labels": dict(node.labels),
+        "schedulable": node.schedulable,
+        "paused": node.paused,
+        "cordoned": node.cordoned,
+        "draining": node.draining,
+        "orphaned": node.orphaned,
+        "capacity": node.capacity,
+        "keys": node.placed,
+        "leaving": node.leaving,
+        "live": node.counts.live,
+        "pending": node.counts.pending,
+        "deleting": node.counts.deleting,
+        "drift": node.counts.drift,
+        "foreign": node.counts.foreign,
+        "quarantined": node.counts.quarantined,
+        "conditions": [_condition(one) for one in node.conditions],
+    }
+
+
+def _condition(one: "ConditionView") -> dict[str, Any]:
+    return {
+        "type": one.type,
+        "reason": one.reason,
+        "message": one.message,
+        "status": one.status,
+        "since": one.since,
+    }
+
+
+def _detail_document(detail: "NodeDetail") -> dict[str, Any]:
+    return {
+        **_document(detail.summary),
+        "url": detail.url,
+        "address": detail.address,
+        "tls": detail.tls,
+        "auth": dict(detail.auth),
+        "source": detail.source,
+        "bound_at": detail.bound_at,
+        "guid": detail.guid,
+        "inbounds": [
+            {
+                "id": one.id,
+                "bound": one.bound,
+                "protocol": one.protocol,
+                "port": one.port,
+                "tag": one.tag,
+                "remark": one.remark,
+                "enable": one.enable,
+                "flow": one.flow,
+            }
+            for one in detail.inbounds
+        ],
+        "blocked": [
+            {
+                "kind": one.kind,
+                "digest": one.digest,
+                "emails": list(one.emails),
+                "message": one.message,
+                "approved_at": one.approved_at,
+            }
+            for one in detail.blocked
+        ],
+        "requests": [
+            {"token": one.token, "kind": one.kind.value, "at": one.at} for one in detail.requests
+        ],
+        "events": [
+            {"at": one.at, "name": one.name, "key": one.key or None, "email": one.email or None,
+             "detail": one.detail}
+            for one in detail.events
+        ],
+    }  # fmt: skip
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def _row(node: "NodeSummary", now: datetime) -> tuple[Cell, ...]:
+    worst = node.worst
+    return (
+        node.name,
+        _state(worst),
+        ago(worst.since, now) if worst else "",
+        node.version,
+        node.mode.value,
+        node.placed,
+        node.counts.live,
+        node.counts.foreign,
+        ", ".join(_why(node)),
+    )
+
+
+def _state(worst: "ConditionView | None") -> Text:
+    if worst is None:
+        return Text("never visited", Tone.DIM)
+    return Text(worst.type, _TONES.get(worst.type, Tone.PLAIN))
+
+
+def _why(node: "NodeSummary") -> Iterator[str]:
+    if node.worst is not None and node.worst.type not in ("Ready", "Paused"):
+        yield node.worst.reason
+    if node.orphaned:
+        yield "orphaned: no manifest declares it"
+    if node.draining:
+        yield "draining"
+    elif node.cordoned:
+        yield "cordoned"
+    if node.counts.quarantined:
+        yield f"{node.counts.quarantined} quarantined"
+
+
+def _told(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
+    node = detail.summary
+    head = node.worst
+    yield Text(f"{node.name}: {'never visited' if head is None else head.type}", Tone.HEAD)
+    secrets = ", ".join(f"{name} from {place}" for name, place in detail.auth)
+    labels = ", ".join(f"{name}={value}" for name, value in node.labels)
+    capacity = "no limit" if node.capacity is None else count(node.capacity, "key")
+    yield Grid(
+        ("FIELD", "VALUE"),
+        (
+            ("panel", f"{detail.url} (tls {detail.tls}; {secrets})"),
+            ("version", f"{node.version or 'unknown'}, Xray {node.xray or 'unknown'}"),
+            ("address", f"{detail.address}, for links"),
+            ("labels", labels or "none"),
+            ("mode", f"{node.mode.value}{', new keys' if node.schedulable else ', no new keys'}"),
+            ("capacity", f"{node.placed} keys placed, {node.leaving} leaving; {capacity}"),
+            ("clients", _clients(node)),
+            ("declared by", detail.source or "hand"),
+        ),
+    )  # fmt: skip
+    yield from _conditions(detail, now)
+    yield from _history(detail)
+
+
+def _clients(node: "NodeSummary") -> str:
+    counts = node.counts
+    return (
+        f"{counts.live} live, {counts.pending} to create, {counts.deleting} to delete, "
+        f"{counts.foreign} foreign, {counts.quarantined} quarantined"
+    )
+
+
+def _conditions(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
+    node = detail.summary
+    for one in node.conditions:
+        if not one.holds:
+            continue
+        since = ago(one.since, now)
+        tone = _TONES.get(one.type, Tone.PLAIN)
+        yield Text(f"{one.type}/{one.reason} for {since}: {one.message}", tone)
+        if advice := advise(one.reason, node.name):
+            yield f"    {advice}"
+    for blocked in detail.blocked:
+        done = ", approved" if blocked.approved_at else ""
+        yield (
+            f"    {count(len(blocked.emails), 'client')} ({blocked.kind}{done}): if that is right, "
+            f"x3fleet approve {blocked.digest[:12]}"
+        )
+    for request in detail.requests:
+        yield f"asked {ago(request.at, now)} ago and not answered yet: {request.kind.value}"
+
+
+def _history(detail: "NodeDetail") -> Iterator[Block]:
+    yield Grid(
+        ("INBOUND", "PROTOCOL", "PORT", "BOUND", "ENABLED", "TAG", "REMARK"),
+        tuple(
+            (one.id, one.protocol, one.port, _yes(one.bound), _yes(one.enable), one.tag, one.remark)
+            for one in detail.inbounds
+        ),
+        empty="no inbound was seen yet",
+    )
+    yield Grid(
+        ("AT (UTC)", "EVENT", "WHAT"),
+        tuple(
+            (f"{one.at:%Y-%m-%d %H:%M:%S}", one.name, " ".join(filter(None, (one.email, one.detail))))
+            for one in detail.events
+        ),
+        empty="nothing has happened yet",
+    )  # fmt: skip
+
+
+def _yes(holds: bool) -> str:  # noqa: FBT001 (a word for a flag)
+    return "yes" if holds else "no"
