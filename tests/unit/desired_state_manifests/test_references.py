@@ -186,6 +186,13 @@ def test_what_counts_for_the_fleet_stands_in_the_policy_of_the_fleet(faults) -> 
     ] == faults(node("nl-1") + policy("p", spec))
 
 
+@pytest.mark.parametrize("selector", ["[country]", "{country: 7}"])
+def test_a_selector_that_is_none_is_told_once(faults, selector) -> None:
+    (fault,) = faults(node("nl-1") + policy("p", f"{{selector: {selector}}}"))
+
+    assert "must be" in fault
+
+
 def test_relative_paths_need_a_folder(faults, load) -> None:
     more = "    tls: {verify: {caFile: ca.pem}}\n"
     text = node("nl-1", more=more).replace("{env: T}", "{file: secrets/t}")

@@ -7,7 +7,7 @@ import pytest
 
 from desired_state.manifests.errors import ManifestSourceUnavailable
 from desired_state.manifests.loader import load_bundle
-from desired_state.manifests.sources.directory import DirectorySource
+from desired_state.manifests.sources.directory import MAX_FILES, DirectorySource
 
 
 @pytest.fixture
@@ -94,6 +94,14 @@ def test_file_names_in_errors_are_as_the_path_was_given(folder, monkeypatch) -> 
 def test_a_folder_without_manifests_is_refused(tmp_path) -> None:
     with pytest.raises(ManifestSourceUnavailable, match=r"holds no \*\.yaml or \*\.yml file"):
         load_bundle(DirectorySource(tmp_path))
+
+
+def test_a_folder_with_far_too_many_files_was_not_meant(tmp_path) -> None:
+    for number in range(MAX_FILES + 1):
+        (tmp_path / f"{number}.yaml").touch()
+
+    with pytest.raises(ManifestSourceUnavailable, match="holds more than 5000 manifests"):
+        DirectorySource(tmp_path).fetch()
 
 
 def test_a_missing_folder_is_refused(tmp_path) -> None:

@@ -102,6 +102,26 @@ import pytest
             id="home-folder",
         ),
         pytest.param(
+            "{env: NL1_TOKEN}}",
+            "{env: NL1_TOKEN}, hunter2: x}",
+            "f.yaml:9:37: spec.panel.auth: holds a name that is not known here "
+            "(known are token, username, password, totpSecret, loginSecret)",
+            id="a-name-that-may-be-the-secret",
+        ),
+        pytest.param(
+            "{env: NL1_TOKEN}}",
+            "{env: NL1_TOKEN}, hunter2: }",
+            "f.yaml:9:37: spec.panel.auth: has no value "
+            "(write one, or take the line out for the default)",
+            id="a-name-that-may-be-the-secret-without-a-value",
+        ),
+        pytest.param(
+            "{env: NL1_TOKEN}",
+            "{file: ''}",
+            "f.yaml:9:26: spec.panel.auth.token.file: is no path",
+            id="no-path",
+        ),
+        pytest.param(
             "{token: {env: NL1_TOKEN}}",
             "{username: {env: U}}",
             "f.yaml:9:11: spec.panel.auth: needs a token, or both username and password",

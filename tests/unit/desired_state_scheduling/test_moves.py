@@ -210,6 +210,12 @@ def test_a_move_that_came_before_any_placement_places(fleet, key) -> None:
     assert PlacementResult(added=(Placement("k1", "de-1", "placed by a person"),)) == result
 
 
+def test_a_key_that_lives_nowhere_is_placed_whatever_its_move_says(fleet, key) -> None:
+    result = place_keys([key(labels={"country": "de"})], fleet, [], moves=[Move("k1", "nl-1")])
+
+    assert PlacementResult(added=(Placement("k1", "de-1", "best of country=de"),)) == result
+
+
 def test_a_move_from_nowhere_takes_the_only_node_that_the_key_lives_on(fleet, key, placed) -> None:
     """The scheduler was quicker than the person knew."""
     result = place_keys([key()], fleet, [placed("k1", "nl-1")], moves=[Move("k1", None, "de-1")])

@@ -252,6 +252,17 @@ def test_selectors_that_overlap_share_the_counts(node, key) -> None:
     assert ["of 1 node for country=nl: 1 full"] == why(result)
 
 
+def test_what_one_selector_placed_counts_as_load_for_the_other(node, key) -> None:
+    """The queue of every node knew nl-1 as nearly empty; it must see that it is not any more."""
+    nl = [key(name, labels={"country": "nl"}) for name in ("k2", "k3", "k4")]
+
+    result = place_keys(
+        [key("k1"), *nl, key("k5"), key("k6")], [node("nl-1", 10), node("de-1", 10)], []
+    )
+
+    assert [("k5", "de-1"), ("k6", "de-1")] == where(result)[-2:]
+
+
 def test_a_node_that_is_only_watched_is_the_last_choice(node, key) -> None:
     nodes = [node("nl-1", mode=Mode.OBSERVE, priority=999), node("nl-2", 1)]
 
