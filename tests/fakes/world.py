@@ -173,8 +173,8 @@ class World:
         turn.effects.append(effect)
         if self.watch is not None:
             self.watch.before(self, node, effect)
-        result = self._execute(node, effect, fault)
-        turn.results.append(result)
+        turn.results.append(None)
+        result = turn.results[-1] = self._execute(node, effect, fault)
         if self.watch is not None:
             self.watch.after(self, node, effect, result)
         if fault is Fault.CRASH:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from controller.core.conditions import ConditionType
 from controller.core.observed import ObservedClient
 from desired_state.model.generation import JournalState
-from desired_state.model.ids import InboundId
+from desired_state.model.ids import InboundId, KeyId
 from tests.fakes.panel import FakePanel
 from tests.fakes.world import World
 from tests.faults.safety import Violation
@@ -141,8 +141,16 @@ def check_rows(world: World) -> None:
     }
     for (node, email), row in world.store.journal.items():
         there = any(c.email.lower() == email.lower() for c in world.panels[node].ours())
-        if node in ready and row.state is JournalState.LIVE and not there:
+        # A placeholder, or a client that is off, is not put back as long as nothing needs it.
+        needed = row.key is not None and _in_force(world, row.key)
+        if node in ready and row.state is JournalState.LIVE and needed and not there:
             raise Violation(f"L1: {email} is recorded as live and is not on {node}")
+
+
+def _in_force(world: World, key: KeyId) -> bool:
+    row = world.store.keys.get(key)
+    subscription = None if row is None else world.store.subscriptions.get(row.subscription)
+    return subscription is not None and subscription.ended_by(world.clock.now) is None
 
 
 def _taken(world: World) -> set[tuple[str, str]]:
