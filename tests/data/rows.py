@@ -26,6 +26,7 @@ from desired_state.store.tables.status import (
 )
 from desired_state.store.unit_of_work import begin
 
+FIRST = Generation(1)
 INBOUND = InboundId(1)
 """The one bound inbound of a node in the data sets: VLESS with Reality."""
 
@@ -53,7 +54,7 @@ async def journal(
     store: Store,
     key: KeyId | None,
     node: NodeName,
-    generation: Generation = Generation(1),
+    generation: Generation = FIRST,
     **fields: Any,
 ) -> JournalRow:
     """Journal a generation of a key on a node, live unless said otherwise; None: a placeholder."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select, update
 
 from desired_state.store import migrate
 from desired_state.store.engine import Store
@@ -20,6 +20,13 @@ HEAD = "0001"
 async def empty(databases: Databases) -> AsyncIterator[Store]:
     """Open a database without tables."""
     async with opened(databases.empty()) as store:
+        yield store
+
+
+@pytest.fixture
+async def store(databases: Databases) -> AsyncIterator[Store]:
+    """Open a prepared database of the test's own: its tables are changed here."""
+    async with opened(databases.copy()) as store:
         yield store
 
 
@@ -51,11 +58,9 @@ async def run(store: Store, name: str, *arguments: str) -> None:
 
 
 async def stamp(store: Store, revision: str) -> None:
-    schema = "" if store.is_sqlite else f"{DESIRED}."
+    version = Table("alembic_version", MetaData(), Column("version_num", Text()), schema=DESIRED)
     async with store.engine.begin() as connection:
-        await connection.execute(
-            text(f"UPDATE {schema}alembic_version SET version_num = :to"), {"to": revision}
-        )
+        await connection.execute(update(version).values(version_num=revision))
 
 
 def test_history_is_one_line() -> None:
@@ -101,7 +106,7 @@ async def test_a_present_database_is_accepted(store: Store) -> None:
 
 
 async def test_an_empty_database_is_refused_with_what_to_do(empty: Store) -> None:
-    with pytest.raises(StoreOutdated, match="is empty.*x3fleet db upgrade"):
+    with pytest.raises(StoreOutdated, match=r"is empty.*x3fleet db upgrade"):
         await migrate.check_version(empty)
 
     assert await migrate.current(empty) is None
@@ -121,7 +126,6 @@ async def test_a_database_from_a_newer_release_is_refused(store: Store, call: ob
 async def test_the_initial_tables_count_revisions_from_zero(empty: Store) -> None:
     await migrate.upgrade(empty)
 
-    schema = "" if empty.is_sqlite else f"{DESIRED}."
     async with empty.engine.connect() as connection:
-        rows = await connection.execute(text(f"SELECT id, value FROM {schema}revision_counter"))
+        rows = await connection.execute(select(Base.metadata.tables["desired.revision_counter"]))
         assert [(1, 0)] == [tuple(row) for row in rows]

@@ -21,7 +21,7 @@ from desired_state.store.tables.desired import (
     TariffRow,
 )
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow
-from desired_state.store.tables.types import DESIRED, STATUS, Base
+from desired_state.store.tables.types import DESIRED, STATUS, Base, SealedText
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_node_spec, make_tariff
 from tests.stores import START
@@ -162,10 +162,13 @@ async def test_moments_are_compared_in_sql_as_they_are(store: Store) -> None:
 
 
 async def test_a_missing_parent_is_refused_by_the_database(store: Store) -> None:
-    with pytest.raises(ConcurrentUpdate):
+    async def write_orphan() -> None:
         async with begin(store, "test") as work:
             work.session.add(make_key("k", None, await work.revise()))
             work.audit("key_issued", "key/k")
+
+    with pytest.raises(ConcurrentUpdate):
+        await write_orphan()
 
 
 async def test_a_second_row_of_one_name_is_refused(store: Store) -> None:
@@ -179,10 +182,13 @@ async def test_a_second_row_of_one_name_is_refused(store: Store) -> None:
 
 
 async def test_a_reading_transaction_cannot_write(store: Store) -> None:
-    with pytest.raises(StoreError):
+    async def write() -> None:
         async with store.reading() as session:
             session.add(PlacementRow(key="k", node="n", reason="", at=START))
             await session.flush()
+
+    with pytest.raises(StoreError):
+        await write()
 
     async with store.recording() as session:
         session.add(PlacementRow(key="k", node="n", reason="", at=START))
@@ -220,8 +226,6 @@ async def test_a_statement_that_fails_shows_no_value(store: Store) -> None:
 
 def test_columns_that_hold_a_secret_are_named_here() -> None:
     """A new sealed column needs a place of its own and joins the rotation."""
-    from desired_state.store.tables.types import SealedText
-
     sealed = {
         f"{table.name}.{column.name}"
         for table in Base.metadata.tables.values()

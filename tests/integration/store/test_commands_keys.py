@@ -20,7 +20,7 @@ from desired_state.store.engine import Store
 from desired_state.store.tables.desired import KeyGenerationRow, MoveRow, SubscriptionRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_bundle, make_node_spec, make_policy, make_selector, make_tariff
-from tests.data.rows import apply, place, journal, wakes_since
+from tests.data.rows import apply, journal, place, wakes_since
 
 MONTH = TariffName("month-nl")
 NL1, NL2, DE1 = NodeName("nl-1"), NodeName("nl-2"), NodeName("de-1")

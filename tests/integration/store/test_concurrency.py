@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, text
 
@@ -21,7 +22,7 @@ from tests.stores import Databases, Postgres, opened, settings_for
 async def other(store: Store, databases: Databases) -> AsyncIterator[Store]:
     """Open the same database once more, as another process would."""
     del store
-    async with opened(databases.made[-1]) as second:
+    async with opened(databases.borrowed[-1]) as second:
         yield second
 
 
@@ -189,11 +190,9 @@ async def test_sqlite_tells_a_watcher_that_another_connection_committed(
     assert before != after
 
 
-async def test_postgres_is_told_of_a_wake_up_with_its_commit(_postgres_template: Postgres) -> None:
-    import psycopg
-
-    server = _postgres_template
-    url = server.make(server.template)
+async def test_postgres_is_told_of_a_wake_up_with_its_commit(postgres_template: Postgres) -> None:
+    server = postgres_template
+    url = server.take()
     try:
         async with opened(url) as store:
             with psycopg.connect(url, autocommit=True) as listener:
@@ -203,7 +202,7 @@ async def test_postgres_is_told_of_a_wake_up_with_its_commit(_postgres_template:
             async with store.reading() as session:
                 revision = await session.scalar(select(func.max(WakeRow.revision)))
     finally:
-        server.drop(url)
+        server.give_back(url)
 
     assert str(revision) == told.payload
 
@@ -216,43 +215,47 @@ async def test_a_server_that_is_not_there_is_named_as_such() -> None:
             await count_tariffs(store)
 
 
+PROGRAM = """
+    import asyncio, sys
+    from sqlalchemy import select
+    from desired_state.store.engine import open_store
+    from desired_state.store.settings import load_store_settings
+    from desired_state.store.tables.desired import TariffRow
+
+    ending = sys.argv[1]
+
+    async def use():
+        async with open_store(load_store_settings()) as store:
+            async with store.reading() as session:
+                await session.execute(select(TariffRow))
+            if ending == "raises":
+                raise LookupError
+            while ending == "is cancelled in a query":
+                async with store.reading() as session:
+                    await session.execute(select(TariffRow))
+
+    async def main():
+        try:
+            await asyncio.wait_for(use(), 0.3 if "query" in ending else 30)
+        except TimeoutError:
+            return 4
+        except LookupError:
+            return 3
+        return 0
+
+    raise SystemExit(asyncio.run(main()))
+"""
+
+
 @pytest.mark.parametrize("ending", ["returns", "raises", "is cancelled in a query"])
 def test_a_process_that_used_the_store_comes_to_its_end(databases: Databases, ending: str) -> None:
     """Connections are disposed of whatever happens: no thread keeps the process."""
     url = databases.ready()
     key = settings_for(url).encryption_keys[0].get_secret_value()
-    program = f"""
-        import asyncio
-        from sqlalchemy import select
-        from desired_state.store.engine import open_store
-        from desired_state.store.settings import load_store_settings
-        from desired_state.store.tables.desired import TariffRow
-
-        async def use():
-            async with open_store(load_store_settings()) as store:
-                async with store.reading() as session:
-                    await session.execute(select(TariffRow))
-                if {ending!r} == "raises":
-                    raise LookupError
-                while {ending!r} == "is cancelled in a query":
-                    async with store.reading() as session:
-                        await session.execute(select(TariffRow))
-
-        async def main():
-            try:
-                await asyncio.wait_for(use(), 0.3 if "query" in {ending!r} else 30)
-            except TimeoutError:
-                return 4
-            except LookupError:
-                return 3
-            return 0
-
-        raise SystemExit(asyncio.run(main()))
-    """
     environment = {"X3FLEET_DATABASE__URL": url, "X3FLEET_ENCRYPTION_KEYS": key, "PATH": ""}
 
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), ending],
         env=environment,
         timeout=60,
         check=False,
