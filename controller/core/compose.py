@@ -91,10 +91,10 @@ def cut_writes(
     features: Features,
 ) -> Iterator[Write]:
     """Cut records into calls, each with its own limit of width; single ones where no wide call exists."""
-    if not _is_bulk(verb, features):
-        for record, _ in records:
+    for record, _ in records:
+        if _goes_alone(verb, record, features):
             yield _write(target, verb, (record,), features)
-        return
+    records = [(r, width) for r, width in records if not _goes_alone(verb, r, features)]
     groups: dict[tuple[tuple[InboundId, ...], int], list[ClientRecord]] = defaultdict(list)
     for record, width in records:
         shared = record.inbound_ids if _needs_one_place(verb, features) else ()
@@ -102,6 +102,15 @@ def cut_writes(
     for (_, width), members in groups.items():
         for start in range(0, len(members), width):
             yield _write(target, verb, tuple(members[start : start + width]), features)
+
+
+def _goes_alone(verb: Verb, record: ClientRecord, features: Features) -> bool:
+    # QUIRK(bulk-attach-drops-flow, 3x-ui 3.2.5+): bulkAttach takes the flow of the record, which is
+    # empty where the inbound written last carries none, and no list shows it; a single attach takes
+    # the one that the client has anywhere.
+    if verb is Verb.ATTACH and record.flow and not features.one_flow:
+        return True
+    return not _is_bulk(verb, features)
 
 
 def _is_bulk(verb: Verb, features: Features) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.core.compose import cut_writes
 from controller.core.effects import MemberVerdict, Verb, Verdict
 from controller.core.features import Family
 from desired_state.model.credentials import PASSWORD_BYTES, derive_secrets
@@ -229,6 +230,26 @@ async def test_up_to_3_2_4_a_record_shows_the_one_flow_that_it_has(version: str)
         client = await scene.client(record.email)
 
         assert (record.flow, True) == (client.flow, client.flow_known)
+
+
+@pytest.mark.quirk("bulk-attach-drops-flow")
+@pytest.mark.parametrize("version", [v for v in NEW if v >= "3.2.5"])
+async def test_quirk_bulk_attach_drops_flow(version: str) -> None:
+    """Clients with a flow are attached one by one, and have it on the new inbound too."""
+    second = replace(VLESS, name="second")
+    async with stage(version, VLESS, VLESS_WS, second) as scene:
+        flow, no_flow, new = scene.inbounds.values()
+        records = [make_record(n, VLESS, flow, no_flow) for n in (1, 2)]
+        await scene.create(*records)
+        wanted = [(replace(record, inbound_ids=(new,)), 500) for record in records]
+
+        writes = list(cut_writes(scene.target, Verb.ATTACH, wanted, scene.features))
+        for write in writes:
+            await scene.panel.act(write)
+
+        flows = [entry_of(scene, new, record.email)["flow"] for record in records]
+        assert [1, 1] == [len(write.members) for write in writes]
+        assert ["xtls-rprx-vision"] * 2 == flows
 
 
 @pytest.mark.quirk("hysteria-name")
