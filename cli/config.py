@@ -17,7 +17,7 @@ MASK = "***"
 
 def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:
     """Show the settings in force; secrets are masked."""
-    from controller.settings import load_settings  # noqa: PLC0415 (heavy)
+    from controller.settings import load_settings
 
     document = describe(load_settings())
     rows = tuple((name, "" if value is None else str(value)) for name, value in document.items())
@@ -27,7 +27,7 @@ def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:
 
 def describe(settings: "ControllerSettings") -> dict[str, Any]:
     """Name every setting as its variable, with the value that holds; nothing secret in it."""
-    from desired_state.store.keyring import key_file  # noqa: PLC0415 (heavy)
+    from desired_state.store.keyring import key_file
 
     path = key_file(settings.store)
     keys = [MASK for _ in settings.store.encryption_keys]

@@ -10,12 +10,12 @@ from cli.render import Output, OutputOption, Page, count, show
 
 async def upgrade(*, output: OutputOption = Output.TABLE) -> Exit:
     """Make the database, or bring it to this release."""
-    from desired_state.commands.installation import prepare  # noqa: PLC0415 (heavy)
-    from desired_state.store import migrate  # noqa: PLC0415
-    from desired_state.store.engine import open_store  # noqa: PLC0415
-    from desired_state.store.keyring import key_file  # noqa: PLC0415
-    from desired_state.store.settings import load_store_settings  # noqa: PLC0415
-    from desired_state.store.unit_of_work import begin  # noqa: PLC0415
+    from desired_state.commands.installation import prepare
+    from desired_state.store import migrate
+    from desired_state.store.engine import open_store
+    from desired_state.store.keyring import key_file
+    from desired_state.store.settings import load_store_settings
+    from desired_state.store.unit_of_work import begin
 
     settings = load_store_settings()
     require_folder(settings)
@@ -44,7 +44,7 @@ async def rotate(*, output: OutputOption = Output.TABLE) -> Exit:
 
     Put the new key first, keep the old ones behind it, run this, then remove the old ones.
     """
-    from desired_state.store.rotation import rotate_secrets  # noqa: PLC0415 (heavy)
+    from desired_state.store.rotation import rotate_secrets
 
     async with opened_store() as store:
         rotation = await rotate_secrets(store)

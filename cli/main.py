@@ -179,7 +179,7 @@ def _signals() -> Iterator[None]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (rarely asked)
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("x3fleet")

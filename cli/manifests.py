@@ -49,7 +49,7 @@ def validate(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Exit:
 
 async def diff(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Show what applying would change; exits 2 if anything."""
-    from desired_state.commands.manifests import plan_bundle  # noqa: PLC0415 (heavy)
+    from desired_state.commands.manifests import plan_bundle
 
     bundle = _load(folder)
     async with opened_store() as store, store.reading() as session:
@@ -65,7 +65,7 @@ async def diff(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Exi
 
 async def apply(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Make the database say what the manifests say, all of it or nothing."""
-    from desired_state.commands.manifests import apply_bundle  # noqa: PLC0415 (heavy)
+    from desired_state.commands.manifests import apply_bundle
 
     bundle = _load(folder)
     async with unit_of_work() as work:
@@ -87,18 +87,18 @@ async def apply(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Ex
 
 def schema() -> Exit:
     """Print the JSON Schema of one document, for editors."""
-    import json  # noqa: PLC0415 (as the rest)
-    import sys  # noqa: PLC0415
+    import json
+    import sys
 
-    from desired_state.manifests.schema import manifest_schema  # noqa: PLC0415 (heavy)
+    from desired_state.manifests.schema import manifest_schema
 
     sys.stdout.write(json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n")
     return Exit.DONE
 
 
 def _load(folder: Path) -> "Bundle":
-    from desired_state.manifests.loader import load_bundle  # noqa: PLC0415 (heavy)
-    from desired_state.manifests.sources.directory import DirectorySource  # noqa: PLC0415
+    from desired_state.manifests.loader import load_bundle
+    from desired_state.manifests.sources.directory import DirectorySource
 
     return load_bundle(DirectorySource(folder))
 

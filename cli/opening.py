@@ -36,9 +36,9 @@ async def opened_store() -> "AsyncIterator[Store]":
         StoreOutdated: there is no database, or it is to be migrated first.
         StoreNewer: it is of a newer release.
     """
-    from desired_state.store.engine import open_store  # noqa: PLC0415 (heavy)
-    from desired_state.store.migrate import check_version  # noqa: PLC0415
-    from desired_state.store.settings import load_store_settings  # noqa: PLC0415
+    from desired_state.store.engine import open_store
+    from desired_state.store.migrate import check_version
+    from desired_state.store.settings import load_store_settings
 
     settings = load_store_settings()
     require_database(settings)
@@ -50,7 +50,7 @@ async def opened_store() -> "AsyncIterator[Store]":
 @asynccontextmanager
 async def unit_of_work() -> "AsyncIterator[UnitOfWork]":
     """Open the database and one transaction of desired state, for commands that only write."""
-    from desired_state.store.unit_of_work import begin  # noqa: PLC0415 (heavy)
+    from desired_state.store.unit_of_work import begin
 
     async with opened_store() as store, begin(store, ACTOR) as work:
         yield work
@@ -66,9 +66,9 @@ async def opened_controller(log_level: LogLevel) -> "AsyncIterator[Controller]":
     Raises:
         X3FleetError: as `opened_store`.
     """
-    from controller.service import open_controller  # noqa: PLC0415 (heavy)
-    from controller.settings import load_settings  # noqa: PLC0415
-    from controller.telemetry.logging import configure_logging  # noqa: PLC0415
+    from controller.service import open_controller
+    from controller.settings import load_settings
+    from controller.telemetry.logging import configure_logging
 
     settings = load_settings()
     require_database(settings.store)
@@ -84,7 +84,7 @@ def require_database(settings: "StoreSettings") -> None:
     Raises:
         StoreOutdated: says where it was looked for.
     """
-    from desired_state.store.errors import StoreOutdated  # noqa: PLC0415 (heavy)
+    from desired_state.store.errors import StoreOutdated
 
     path = settings.database.sqlite_path
     if path is not None and not path.exists():

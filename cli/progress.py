@@ -23,8 +23,8 @@ def following(output: Output, verb: str) -> "Iterator[OnEvent | None]":
         yield None
         return
     # Imported here: only a terminal needs it.
-    from rich.console import Console  # noqa: PLC0415 (see above)
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),

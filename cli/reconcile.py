@@ -62,7 +62,7 @@ async def approve(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Let pass what a guard withholds under a digest, and nothing else."""
-    from desired_state.commands.requests import approve as approve_set  # noqa: PLC0415 (heavy)
+    from desired_state.commands.requests import approve as approve_set
 
     async with unit_of_work() as work:
         approved = await approve_set(work, digest, node=NodeName(node) if node else None)

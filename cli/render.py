@@ -85,7 +85,7 @@ def show(page: Page, output: Output) -> None:
 def show_blocks(blocks: Iterable[Block]) -> None:
     """Print blocks for people on stdout."""
     # Imported here: loading rich costs as much as everything else that `--help` does.
-    from rich.console import Console  # noqa: PLC0415 (see above)
+    from rich.console import Console
 
     is_terminal = sys.stdout.isatty()
     console = Console(
@@ -105,7 +105,7 @@ def show_blocks(blocks: Iterable[Block]) -> None:
 
 
 def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of rich
-    from rich.table import Table  # noqa: PLC0415 (as above)
+    from rich.table import Table
 
     if not isinstance(block, Grid):
         text = block if isinstance(block, Text) else Text(block)
@@ -130,7 +130,7 @@ def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of r
 
 
 def _styled(cell: Cell) -> Any:  # noqa: ANN401 - a text of rich
-    from rich.text import Text as RichText  # noqa: PLC0415 (as above)
+    from rich.text import Text as RichText
 
     text = cell if isinstance(cell, Text) else Text(str(cell))
     return RichText(text.text, style=text.tone.value)

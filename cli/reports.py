@@ -265,8 +265,9 @@ def _action(action: "Action") -> str:
     sign = _SIGNS.get(action.verb.value, "~")
     inbounds = ",".join(map(str, action.inbound_ids))
     drift = ", drift" if action.drift else ""
+    again = ", to create it again" if action.recreates else ""
     where = f" on inbound {inbounds}" if inbounds else ""
-    return f"{sign} {action.verb.value} {action.email}{where} ({action.reason}{drift})"
+    return f"{sign} {action.verb.value} {action.email}{where} ({action.reason}{drift}{again})"
 
 
 def _needs_a_person(report: "FleetReport", verb: str) -> Iterator[Block]:

@@ -25,9 +25,9 @@ async def simulate(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Serve one simulated 3x-ui panel on loopback until Ctrl-C."""
-    from simulator.app import PanelOptions, create_panel  # noqa: PLC0415 (heavy)
-    from simulator.demo import seed_demo  # noqa: PLC0415
-    from simulator.server import running  # noqa: PLC0415
+    from simulator.app import PanelOptions, create_panel
+    from simulator.demo import seed_demo
+    from simulator.server import running
 
     username, _, password = login.partition(":")
     options = PanelOptions(base_path=base_path, username=username, password=password, token=token)

@@ -37,7 +37,7 @@ async def issue(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Issue keys of a tariff; each gets a subscription of its own that begins now."""
-    from desired_state.commands.keys import issue as issue_key  # noqa: PLC0415 (heavy)
+    from desired_state.commands.keys import issue as issue_key
 
     if not 1 <= count <= MOST_AT_ONCE:
         raise ConfigError(f"--count {count} is not between 1 and {MOST_AT_ONCE}")
@@ -57,7 +57,7 @@ async def issue(
 
 async def rotate(*keys: Keys, output: OutputOption = Output.TABLE) -> Exit:
     """Give keys a new identity; the old one is deleted first, on every node."""
-    from desired_state.commands.keys import rotate as rotate_key  # noqa: PLC0415 (heavy)
+    from desired_state.commands.keys import rotate as rotate_key
 
     async with unit_of_work() as work:
         changes = [await rotate_key(work, KeyId(key)) for key in _some(keys)]
@@ -85,7 +85,7 @@ async def move(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Have a key live elsewhere."""
-    from desired_state.commands.keys import move as move_key  # noqa: PLC0415 (heavy)
+    from desired_state.commands.keys import move as move_key
 
     async with unit_of_work() as work:
         change = await move_key(
@@ -105,7 +105,7 @@ async def revoke(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Take keys away for good; every client of them is deleted and proved gone."""
-    from desired_state.commands.keys import revoke as revoke_key  # noqa: PLC0415 (heavy)
+    from desired_state.commands.keys import revoke as revoke_key
 
     async with unit_of_work() as work:
         changes = [await revoke_key(work, KeyId(key), reason=reason) for key in _some(keys)]

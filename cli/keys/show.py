@@ -31,8 +31,8 @@ async def list_keys(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """List keys and where they live, the newest first."""
-    from desired_state.queries.keys import KeyFilter  # noqa: PLC0415 (heavy)
-    from desired_state.queries.keys import list_keys as read_keys  # noqa: PLC0415
+    from desired_state.queries.keys import KeyFilter
+    from desired_state.queries.keys import list_keys as read_keys
 
     chosen = KeyFilter(
         node=NodeName(node) if node else None,
@@ -62,8 +62,8 @@ async def show_key(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Explain, node by node, why a key is there or is not: the first step that failed."""
-    from desired_state.commands.errors import NotFound  # noqa: PLC0415 (heavy)
-    from desired_state.queries.key import show_key as read_key  # noqa: PLC0415
+    from desired_state.commands.errors import NotFound
+    from desired_state.queries.key import show_key as read_key
 
     async with opened_store() as store, store.reading() as session:
         detail = await read_key(session, KeyId(key), store.clock.now())

@@ -24,7 +24,7 @@ NodeArgument = Annotated[str, Parameter(name="NODE", help="its name")]
 
 async def pause(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Stop visiting a node; its keys stay as they are, and pending deletes wait."""
-    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+    from desired_state.commands import nodes
 
     told = "is paused: not visited until x3fleet nodes resume"
     return await _override(nodes.pause, node, told, output)
@@ -32,7 +32,7 @@ async def pause(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -
 
 async def resume(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Visit it again; credentials that it refused are tried once more."""
-    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+    from desired_state.commands import nodes
 
     told = f"is visited again; x3fleet reconcile now --node {node} does it at once"
     return await _override(nodes.resume, node, told, output)
@@ -40,7 +40,7 @@ async def resume(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) 
 
 async def cordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Place no new keys on a node; those that live there stay."""
-    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+    from desired_state.commands import nodes
 
     told = "gets no new keys until x3fleet nodes uncordon; those there stay"
     return await _override(nodes.cordon, node, told, output)
@@ -48,7 +48,7 @@ async def cordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) 
 
 async def uncordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Place new keys on a node again, as far as its manifest allows."""
-    from desired_state.commands import nodes  # noqa: PLC0415 (heavy)
+    from desired_state.commands import nodes
 
     return await _override(nodes.uncordon, node, "gets new keys again", output)
 
@@ -86,7 +86,7 @@ async def _override(
 
 
 async def _ask(kind: RequestKind, node: str, told: str, output: Output) -> Exit:
-    from desired_state.commands.requests import ask  # noqa: PLC0415 (heavy)
+    from desired_state.commands.requests import ask
 
     async with unit_of_work() as work:
         asked = await ask(work, kind, node=NodeName(node))

@@ -32,7 +32,7 @@ _TONES = {
 
 async def list_nodes(*, output: OutputOption = Output.TABLE) -> Exit:
     """List nodes with state and counts, as the last run found them."""
-    from desired_state.queries.fleet import list_nodes as read_nodes  # noqa: PLC0415 (heavy)
+    from desired_state.queries.fleet import list_nodes as read_nodes
 
     async with opened_store() as store, store.reading() as session:
         nodes = await read_nodes(session)
@@ -48,8 +48,8 @@ async def list_nodes(*, output: OutputOption = Output.TABLE) -> Exit:
 
 async def show_node(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Show one node: conditions, inbounds, what is blocked, history."""
-    from desired_state.commands.errors import NotFound  # noqa: PLC0415 (heavy)
-    from desired_state.queries.node import show_node as read_node  # noqa: PLC0415
+    from desired_state.commands.errors import NotFound
+    from desired_state.queries.node import show_node as read_node
 
     async with opened_store() as store, store.reading() as session:
         detail = await read_node(session, NodeName(node))

@@ -35,6 +35,12 @@ ALLOWED = (
         "simulator/by_hand.py", Kind.HOST, "*example.com*", "the example of a disguise; no call"
     ),
     Allowed("simulator/v3_apply.py", Kind.HOST, "www.*", "a panel's own default, which it stores"),
+    Allowed(
+        "cli/demo/panels.py",
+        Kind.PANEL_PATH,
+        "/clients/*",
+        "routes of a simulator's control port, which no panel has",
+    ),
     Allowed("controller/panels/*", Kind.PANEL_PATH, "*", "the one place that knows its routes"),
     Allowed(
         "desired_state/manifests/panel_url.py",

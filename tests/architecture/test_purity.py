@@ -25,6 +25,7 @@ MODULES = {"os", "secrets", "random", "time", "socket", "subprocess", "threading
 # Who may read the process's environment. pydantic-settings does it inside its own package.
 ENVIRONMENT_READERS = {
     "desired_state/store/secrets.py": "resolves the references {env: NAME} of manifests",
+    "cli/environment.py": "shows the operator's own variables in doctor; the demo sets its own",
 }
 
 
