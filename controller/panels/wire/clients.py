@@ -86,7 +86,7 @@ def clients_of_entries(
 def clients_of_records(records: Sequence[object]) -> list[ObservedClient]:
     """Make the clients of `clients/list` (3.1.0+)."""
     objects = _objects(records)
-    rows = [row if isinstance(row := o.get("traffic"), dict) else None for o in objects]
+    rows = [row if isinstance(row := o.get("traffic"), dict) and row else None for o in objects]
     return _make(objects, rows, _RECORD, _attachments(objects))
 
 
