@@ -83,7 +83,7 @@ class DemoPanel:
         """Delete a client by hand."""
         self._call("POST", "/clients/delete", {"email": email})
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON of a control port
         import httpx
 
         try:
