@@ -139,9 +139,8 @@ def make_key() -> str:
 
 
 def _header(place: Place) -> bytes:
-    # A JSON list with its length in front: no two places can share a header.
-    text = json.dumps([place.table, place.row, place.field], separators=(",", ":")).encode()
-    return len(text).to_bytes(2, "big") + text
+    # A JSON list ends where its bracket closes: no place's header is the beginning of another's.
+    return json.dumps([place.table, place.row, place.field], separators=(",", ":")).encode()
 
 
 def _fernet(key: str, number: int) -> Fernet:

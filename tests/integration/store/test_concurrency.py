@@ -81,12 +81,12 @@ async def test_a_decision_is_taken_on_what_is_true_at_its_commit(
 
     async def add_one(target: Store) -> None:
         async with begin(target, "test") as work:
-            revision = await work.revise()
             row = await work.session.get(TariffRow, "counter")
+            await asyncio.sleep(0)
+            revision = await work.revise()
             if row is None:
                 work.session.add(TariffRow(name="counter", spec={"n": 1}, revision=revision))
             else:
-                await asyncio.sleep(0)
                 row.spec = {"n": row.spec["n"] + 1}
             work.audit("counted", "tariff/counter")
 
