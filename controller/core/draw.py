@@ -220,7 +220,10 @@ class _Drawing:
         elif self._may_be_on_its_way(row):
             self.waiting.append(Waiting(want.email, "its create may still be on its way"))
         else:
-            self.actions.append(delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True))
+            drift = row.state is JournalState.LIVE
+            self.actions.append(
+                delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True, drift=drift)
+            )
 
     def _may_be_on_its_way(self, row: JournalRow) -> bool:
         wait = timedelta(seconds=self.desired.policy.unknown_create_wait_s)

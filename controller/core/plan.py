@@ -143,6 +143,7 @@ def delete_of(
     reason: DeleteReason,
     *,
     recreates: bool = False,
+    drift: bool = False,
 ) -> Action:
     """Make the delete of a journalled client: where it is seen, or where the row says that it was."""
     return Action(
@@ -154,5 +155,6 @@ def delete_of(
         reason=reason.value,
         row=row,
         current=client,
+        drift=drift,
         recreates=recreates,
     )

@@ -108,6 +108,7 @@ def finalise(turn: Turn, piece: tuple[Action, ...], answered: set[str]) -> Steps
     yield from perform(Finalise(turn.target.node, buried, turn.desired.epoch))
     turn.deleted += len(buried)
     turn.bury(buried)
+    turn.cleared |= {a.email.lower() for a in piece if a.recreates and a.drift} & gone.keys()
     for email in gone:
         turn.given_up.pop(email, None)
     turn.draw()
@@ -166,7 +167,11 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if not tried or not (yield from look_again(turn)):
         return
     sent = {member.email.lower() for write, _ in tried for member in write.members}
-    healed = tuple(a.email for a in piece if a.drift and a.email.lower() in sent)
+    healed = tuple(
+        a.email
+        for a in piece
+        if (a.drift or a.email.lower() in turn.cleared) and a.email.lower() in sent
+    )
     yield from learn(turn, healed, created={a.email.lower() for a in creates})
     turn.narrow(tried)
     if is_placeholder_action(piece[0]):
@@ -182,7 +187,8 @@ def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = (
     if not learned and not healed:
         return
     yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed))
-    proved = {row.email.lower() for row in learned}
+    # A placeholder counts nowhere.
+    proved = {row.email.lower() for row in learned if row.key is not None}
     new = proved & set(created)
     turn.created += len(new)
     turn.healed += len(healed)

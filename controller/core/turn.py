@@ -29,6 +29,7 @@ class Turn:
     `given_up`: emails that this turn tries no more, and why. `held_inbounds`: where no placeholder stands
     yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share.
     `missed_before`: missing clients of the look before this one. `doubted`: those that took a second look.
+    `cleared`: those that drift had taken and whose way this turn cleared: creating them heals.
     `matched`: inbounds were compared with
     what is declared, so that a request to do so is answered.
     """
@@ -49,6 +50,7 @@ class Turn:
     reserved: set[str] = field(default_factory=set)
     missed_before: frozenset[str] = frozenset()
     doubted: set[str] = field(default_factory=set)
+    cleared: set[str] = field(default_factory=set)
     matched: bool = False
     deleted_last: bool = False
     stopped: bool = False

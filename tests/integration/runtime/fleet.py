@@ -4,25 +4,34 @@ Everything goes through the commands and the service, as people and the cli do; 
 through their state, and damaged as their control port does. Callers: tests beside this file.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from controller.runtime.report import FleetReport
+from sqlalchemy import select
+
+from controller.runtime.report import FleetReport, NodeProgress, Stage
 from controller.service import Controller, open_controller
 from controller.settings import ControllerSettings, TurnSettings
-from desired_state.commands import installation, keys, manifests, nodes
+from desired_state.commands import installation, keys, manifests, nodes, requests, subscriptions
 from desired_state.manifests.bundle import Bundle
-from desired_state.model.ids import KeyId, NodeName, TariffName
+from desired_state.model.generation import JournalRow
+from desired_state.model.ids import KeyId, NodeName, SubscriptionId, TariffName
 from desired_state.model.node import AuthRefs, NodeSpec, SecretRef
+from desired_state.model.placement import Placement
 from desired_state.model.policy import Policy
 from desired_state.model.tariff import NodeSelector, Tariff
 from desired_state.store import unit_of_work
+from desired_state.store.convert import journal_from, placement_from
 from desired_state.store.engine import open_store
 from desired_state.store.migrate import upgrade
 from desired_state.store.settings import DatabaseSettings, StoreSettings
+from desired_state.store.tables.desired import KeyRow
+from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
+from desired_state.store.tables.types import Base
 from simulator import by_hand
 from simulator.app import Panel, PanelOptions, create_panel
 from simulator.control import view_panel
@@ -121,6 +130,30 @@ class Fleet:
     async def move(self, key: KeyId, node: str) -> None:
         await self.run(lambda work: keys.move(work, key, NodeName(node)))
 
+    async def suspend(self, key: KeyId) -> None:
+        owner = await self.owner(key)
+        await self.run(lambda work: subscriptions.suspend(work, owner))
+
+    async def resume(self, key: KeyId) -> None:
+        owner = await self.owner(key)
+        await self.run(lambda work: subscriptions.resume(work, owner))
+
+    async def owner(self, key: KeyId) -> SubscriptionId:
+        async with self.controller.store.reading() as session:
+            return SubscriptionId((await session.get_one(KeyRow, key)).subscription_id)
+
+    async def approve(self, digest: str) -> None:
+        await self.run(lambda work: requests.approve(work, digest))
+
+    async def database(self) -> dict[str, list[Any]]:
+        """Every row of every table, to be compared as a whole."""
+        async with self.controller.store.reading() as session:
+            connection = await session.connection()
+            return {
+                name: [tuple(row) for row in await connection.execute(table.select())]
+                for name, table in Base.metadata.tables.items()
+            }
+
     async def declare(self, name: str, **fields: Any) -> None:
         """Declare a node again with other fields."""
         site = self.sites[name]
@@ -130,12 +163,54 @@ class Fleet:
     async def reconcile(self, *names: str) -> FleetReport:
         return await self.controller.reconcile(tuple(NodeName(name) for name in names))
 
+    async def reconcile_while(
+        self, act: Callable[[NodeProgress], Awaitable[None]], *names: str
+    ) -> FleetReport:
+        """Reconcile, and do something beside it as soon as its first turn has begun."""
+        tasks: list[asyncio.Task[None]] = []
+
+        def begin(progress: NodeProgress) -> None:
+            if not tasks and progress.stage is Stage.STARTED:
+                tasks.append(asyncio.ensure_future(act(progress)))
+
+        nodes = tuple(NodeName(name) for name in names)
+        report = await self.controller.reconcile(nodes, on_event=begin)
+        await asyncio.gather(*tasks)
+        return report
+
+    @asynccontextmanager
+    async def reopened(self) -> AsyncIterator["Fleet"]:
+        """The same fleet under a controller of its own, as a new process has it."""
+        async with open_controller(self.settings) as controller:
+            yield Fleet(self.settings, controller, self.sites)
+
     async def plan(self) -> FleetReport:
         return await self.controller.plan()
 
     def forget_requests(self) -> None:
         for site in self.sites.values():
             site.forget_requests()
+
+
+async def journal_of(fleet: Fleet, node: str) -> list[JournalRow]:
+    """Every row of a node's journal, tombstones too."""
+    query = select(RemoteGenerationRow).where(RemoteGenerationRow.node == node)
+    async with fleet.controller.store.reading() as session:
+        rows = await session.scalars(query.order_by(RemoteGenerationRow.email))
+        return [journal_from(row) for row in rows]
+
+
+async def status_of(fleet: Fleet, node: str) -> NodeStatusRow:
+    """A node's status as stored."""
+    async with fleet.controller.store.reading() as session:
+        return await session.get_one(NodeStatusRow, node)
+
+
+async def placements_of(fleet: Fleet) -> list[Placement]:
+    """Every placement, by key and node."""
+    query = select(PlacementRow).order_by(PlacementRow.key, PlacementRow.node)
+    async with fleet.controller.store.reading() as session:
+        return [placement_from(row) for row in await session.scalars(query)]
 
 
 @dataclass(frozen=True)
@@ -157,6 +232,7 @@ async def open_fleet(
     monkeypatch: Any,
     policies: tuple[Policy, ...] = (),
     turns: TurnSettings | None = None,
+    count: int | None = 1,
     **wanted: Wanted,
 ) -> AsyncIterator[Fleet]:
     """Start panels, make a database that declares them, and open a controller over it."""
@@ -168,7 +244,8 @@ async def open_fleet(
         sites = {}
         for number, (name, one) in enumerate(wanted.items()):
             sites[name] = await _start(stack, number, name, one, monkeypatch)
-        await _prepare(settings.store, tuple(site.spec for site in sites.values()), policies)
+        specs = tuple(site.spec for site in sites.values())
+        await _prepare(settings.store, specs, policies, count)
         controller = await stack.enter_async_context(open_controller(settings))
         yield Fleet(settings, controller, sites)
 
@@ -207,9 +284,12 @@ async def _start(
 
 
 async def _prepare(
-    settings: StoreSettings, specs: tuple[NodeSpec, ...], policies: tuple[Policy, ...]
+    settings: StoreSettings,
+    specs: tuple[NodeSpec, ...],
+    policies: tuple[Policy, ...],
+    count: int | None,
 ) -> None:
-    tariff = Tariff(TARIFF, "Месяц", "Month", 30, NodeSelector((), 1))
+    tariff = Tariff(TARIFF, "Месяц", "Month", 30, NodeSelector((), count))
     bundle = Bundle(source="test", revision="1", nodes=specs, tariffs=(tariff,), policies=policies)
     async with open_store(settings) as store:
         await upgrade(store)
