@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy import select
 
+from controller.core.observed import NotObserved, Observation
 from controller.core.result import Result
 from controller.jobs.place import PlacementSummary, compute_placements, place, summarise
 from controller.panels.api.channel import Observer
@@ -137,6 +138,15 @@ class Controller:
         if turn.result is None:
             raise ConfigError(turn.error)
         return turn.result
+
+    async def look(self, node: NodeName) -> Observation | NotObserved:
+        """Look at one node's panel now and give what it holds; plans and writes nothing.
+
+        Raises:
+            ConfigError: it is not declared.
+            StoreError: the database failed.
+        """
+        return await self.worker.observe(node)
 
     async def _reconcile(
         self, names: tuple[NodeName, ...], on_event: OnEvent | None, started_s: float

@@ -142,6 +142,17 @@ class Worker:
 
         return await self._run(node, steps)
 
+    async def observe(self, node: NodeName) -> Observation | NotObserved:
+        """Look at one node, and neither plan nor write anything.
+
+        Raises:
+            ConfigError: it is not declared.
+            StoreError: the database failed.
+        """
+        approach = await self._reader.approach(node)
+        started_s = self._clock.monotonic()
+        return await self._observe(_Turn(node, "", self._clock.now(), started_s, approach))
+
     async def _run(
         self, node: NodeName, steps: Callable[["_Turn"], Awaitable[Result]]
     ) -> TurnReport:
