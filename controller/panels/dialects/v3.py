@@ -108,7 +108,7 @@ def _see(features: Features, status: Answer, inbounds: Answer, clients: Answer) 
     listed = _inbounds_of(inbounds)
     records = clients_of_records(_records_of(clients))
     if not features.one_flow:
-        _set_flow_knowns(records, listed)
+        _note_flows(records, listed)
     # QUIRK(null-status, 3x-ui 3.1.0+): in its first seconds a panel answers `success` and null: it
     # has not looked at itself yet, which is no error and no lost identity.
     state = parse_envelope(status, ServerStatus).obj or ServerStatus()
@@ -164,7 +164,7 @@ def _is_torn(inbounds: Iterable[NestedInbound], records: Iterable[ObservedClient
     )
 
 
-def _set_flow_knowns(records: list[ObservedClient], inbounds: Iterable[NestedInbound]) -> None:
+def _note_flows(records: list[ObservedClient], inbounds: Iterable[NestedInbound]) -> None:
     # QUIRK(flow-of-the-last, 3x-ui 3.2.5+): the flow is kept for each attachment and blanked where
     # it cannot be; the record shows that of the inbound written last. So an empty one says nothing
     # of a client that is also attached where flows are blanked.
