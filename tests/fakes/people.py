@@ -141,6 +141,7 @@ def set_matches(store: FakeStore, node: NodeName, *matches: Match) -> None:
 def ask(store: FakeStore, node: NodeName, kind: RequestKind, token: str = "r1") -> None:
     """Ask the controller for something at a node."""
     store.nodes[node].requests += (NodeRequest(token, kind),)
+    store.changes += 1
 
 
 def approve(store: FakeStore, node: NodeName, now: datetime) -> int:
@@ -153,6 +154,7 @@ def approve(store: FakeStore, node: NodeName, now: datetime) -> int:
         if s.digest not in known
     )
     row.approvals += fresh
+    store.changes += 1
     return len(fresh)
 
 
@@ -167,6 +169,7 @@ def forget_old_tombstones(store: FakeStore, now: datetime, after: timedelta) -> 
     for place, at in list(store.gone_at.items()):
         if now - at >= after:
             del store.journal[place], store.gone_at[place]
+    store.changes += 1
 
 
 def _leave(store: FakeStore, key: KeyId, reason: DeleteReason) -> None:
@@ -194,3 +197,4 @@ def _change(store: FakeStore, letter: str, **fields: object) -> None:
 
 def _bump(store: FakeStore) -> None:
     store.revision = Revision(store.revision + 1)
+    store.changes += 1

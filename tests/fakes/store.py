@@ -91,8 +91,9 @@ class FakeStore:
     """All tables, and the counts that the oracles read.
 
     `journal` holds rows of every state; `gone_at` when a row became a tombstone. `writes` counts the
-    transactions that changed something, `counters` the bytes booked for a key and a node. `fleet_floor`:
-    deletes that no fleet is too small for; a share of three keys would forbid everything.
+    transactions that changed something, `changes` those and everything that people wrote; `counters`
+    the bytes booked for a key and a node. `fleet_floor`: deletes that no fleet is too small for; a share
+    of three keys would forbid everything.
     """
 
     nodes: dict[NodeName, NodeRow] = field(default_factory=dict)
@@ -108,8 +109,10 @@ class FakeStore:
     events: tuple[tuple[NodeName, fx.Event], ...] = ()
     revision: Revision = Revision(1)
     writes: int = 0
+    changes: int = 0
     fleet_floor: int = 20
     ownership: Ownership = OWNERSHIP
+    _readings: dict[NodeName, tuple[int, Desired]] = field(default_factory=dict)
 
     def copy(self) -> "FakeStore":
         """Return a store that goes its own way from here."""
@@ -117,7 +120,7 @@ class FakeStore:
         twin.nodes = {name: copy(row) for name, row in self.nodes.items()}
         for name in (
             "keys", "subscriptions", "placements", "journal", "gone_at", "counters",
-            "counter_bases",
+            "counter_bases", "_readings",
         ):  # fmt: skip
             setattr(twin, name, dict(getattr(self, name)))
         return twin
@@ -143,7 +146,17 @@ class FakeStore:
     # -- reads -------------------------------------------------------------------------------------
 
     def read_desired(self, effect: fx.ReadDesired, now: datetime) -> Desired:
-        """Collect what the plan of one node needs."""
+        """Collect what the plan of one node needs; the same value again while nothing has changed.
+
+        The controller keeps its last reading too, and with it what a plan derived from it.
+        """
+        version, kept = self._readings.get(effect.node, (-1, None))
+        if kept is None or version != self.changes:
+            kept = self._read_desired(effect, now)
+            self._readings[effect.node] = self.changes, kept
+        return kept
+
+    def _read_desired(self, effect: fx.ReadDesired, now: datetime) -> Desired:
         row = self.nodes[effect.node]
         rows = [r for (node, _), r in self.journal.items() if node == row.name]
         live = tuple(r for r in rows if r.state is not JournalState.GONE)
@@ -240,6 +253,7 @@ class FakeStore:
         if isinstance(effect, fx.ReserveDeletes):
             return self._reserve(effect, row.policy)
         self.writes += 1
+        self.changes += 1
         match effect:
             case fx.Bind():
                 row.bound, row.match_digest = effect.inbounds, effect.match_digest

@@ -8,7 +8,7 @@ explorer, the state machine, tests of the core. Not here: what must hold (`tests
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from controller.core import effects as fx
 from controller.core.chunks import START as WIDTH
@@ -65,7 +65,7 @@ class InFlight:
     sent_at: datetime
 
 
-@dataclass
+@dataclass(repr=False)
 class World:
     """Some nodes with their panels, one database, one clock.
 
@@ -85,7 +85,16 @@ class World:
     suspended: set[NodeName] = field(default_factory=set)
     merciful: bool = False
     spared: int = 0
+    story: str = ""
+    """What happened to it, for who reads a failing example."""
     _lied: bool = False
+
+    def __repr__(self) -> str:
+        versions = ", ".join(str(panel.version) for panel in self.panels.values())
+        return f"World of {versions}: {self.story}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - hypothesis calls it so
+        printer.text(repr(self) if not cycle else "World of ...")
 
     @classmethod
     def of(cls, *panels: FakePanel, watch: Watch | None = None) -> "World":
@@ -206,6 +215,7 @@ class World:
         if fault is Fault.FENCED:
             row = self.store.nodes[node]
             row.epoch = Epoch(row.epoch + 1)
+            self.store.changes += 1
         if fault is Fault.EXHAUSTED and isinstance(effect, fx.ReserveDeletes):
             return False
         return self.store.write(effect, self.clock.now)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import timedelta
 
 from controller.core.features import Features
+from controller.core.observed import ObservedClient
 from desired_state.model.credentials import derive_secrets
 from desired_state.model.ids import Email, Generation, KeyId, NodeName
 from tests.fakes.panel import FakePanel
@@ -38,7 +39,7 @@ def check_truth(world: World, node: NodeName) -> None:
         _check_client(world, panel, key, client)
 
 
-def _check_client(world: World, panel: FakePanel, key: KeyId, client: object) -> None:
+def _check_client(world: World, panel: FakePanel, key: KeyId, client: ObservedClient) -> None:
     store = world.store
     row = store.keys[key]
     subscription = store.subscriptions[row.subscription]
@@ -48,18 +49,22 @@ def _check_client(world: World, panel: FakePanel, key: KeyId, client: object) ->
     quota = subscription.quota_bytes
     until = subscription.valid_until
     expiry = int((until + timedelta(days=1)).timestamp()) * 1000 if until else 0
-    expected = {
+    expected: dict[str, object] = {
         "enable": enable,
         "expiry_ms": expiry,
         "total_bytes": 0
         if quota is None
         else store.counter_bases.get((key, panel.node), 0) + quota,
-        "uuid": secrets.uuid,
-        "sub_id": store.ownership.mark(client.email),  # type: ignore[attr-defined]
+        "sub_id": store.ownership.mark(client.email),
     }
+    protocols = {panel.inbounds[i].protocol for i in client.inbound_ids}
+    if protocols & {"vless", "vmess"}:
+        expected["uuid"] = secrets.uuid
+    if "trojan" in protocols:
+        expected["password"] = secrets.password
     have = {name: getattr(client, name) for name in expected}
     if have != expected:
-        raise Violation(f"L1: {client.email} is {have} instead of {expected}")  # type: ignore[attr-defined]
+        raise Violation(f"L1: {client.email} is {have} instead of {expected}")
 
 
 def emails_of(

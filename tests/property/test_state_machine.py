@@ -254,7 +254,7 @@ class OlderFleet(Fleet):
 
 
 COMMON = settings(
-    max_examples=3_000 if DEEP else 60,
+    max_examples=3_000 if DEEP else 400,
     stateful_step_count=40,
     deadline=None,
     derandomize=not DEEP,
