@@ -53,6 +53,11 @@ class DemoPanel:
         """The port that it listens on."""
         return urlsplit(self.listens_at).port or 0
 
+    @property
+    def control_url(self) -> str:
+        """Where its control port listens."""
+        return str(self.control.base_url).rstrip("/")
+
     def state(self) -> dict[str, Any]:
         """Its database, as the panel itself holds it."""
         found: dict[str, Any] = self._call("GET", "/state")
