@@ -49,6 +49,7 @@ class _Drawing:
         self.foreign: list[str] = []
         self.quarantined: list[str] = []
         self.taken: list[Email] = []
+        self.lapsed: list[JournalRow] = []
         self.newer: list[str] = []
         self.unknown: set[KeyId] = set()
         self.missing: list[Email] = []
@@ -74,6 +75,7 @@ class _Drawing:
             foreign=tuple(sorted(self.foreign)),
             quarantined=tuple(sorted(self.quarantined)),
             taken=tuple(sorted(self.taken)),
+            lapsed=tuple(sorted(self.lapsed, key=lambda row: row.email)),
             newer=tuple(sorted(self.newer)),
             unknown_keys=tuple(sorted(self.unknown)),
             missing=tuple(sorted(self.missing)),
@@ -337,6 +339,9 @@ class _Drawing:
         clients = [c for c in self.seen.get(email, []) if is_ours_by_row(c, row) or self._mark(c)]
         if len(clients) != len(self.seen.get(email, [])):
             self.taken.append(row.email)
+            reason = None if clients or self._may_be_on_its_way(row) else self._reason(row)
+            if reason is not None:
+                self.lapsed.append(replace(row, delete_reason=reason))
             return
         if clients:
             self.owned_seen += 1

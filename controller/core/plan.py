@@ -80,7 +80,8 @@ class Plan:
     """What one look and one reading of the database ask for.
 
     `learned`: rows that the look proved (seen, equal) or found; stored before anything is written.
-    `foreign`, `quarantined`: emails. `taken`: our emails that foreign clients hold.
+    `foreign`, `quarantined`: emails. `taken`: our emails that foreign clients hold. `lapsed`: rows of
+    those that are to go, with their reason.
     `newer`: emails of generations above our rows. `missing`: live, wanted, and not seen.
     `kept`: how many live rows are wanted; `owned`: clients of ours, seen or journalled.
     `live`: wanted clients that are as they should be. `mark_seen`: at least one client carries our mark.
@@ -93,6 +94,7 @@ class Plan:
     foreign: tuple[str, ...] = ()
     quarantined: tuple[str, ...] = ()
     taken: tuple[Email, ...] = ()
+    lapsed: tuple[JournalRow, ...] = ()
     newer: tuple[str, ...] = ()
     unknown_keys: tuple[KeyId, ...] = ()
     missing: tuple[Email, ...] = ()

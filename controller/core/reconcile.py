@@ -31,7 +31,7 @@ from controller.core.result import (
     status_seen,
     status_unseen,
 )
-from controller.core.slices import learn, run_slice
+from controller.core.slices import bury_taken, learn, run_slice
 from controller.core.turn import Turn
 from desired_state.model.node import Mode, NodeTarget
 
@@ -46,6 +46,7 @@ def reconcile(target: NodeTarget, now: datetime, width: int = START) -> Steps[Re
     turn = started
     yield from bind(turn)
     yield from learn(turn)
+    yield from bury_taken(turn)
     while not turn.stopped and (piece := turn.next_slice()):
         yield from run_slice(turn, piece)
     return (yield from conclude(turn))

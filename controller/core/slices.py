@@ -43,6 +43,7 @@ from controller.core.result import refused_members
 from controller.core.turn import Turn
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email
+from desired_state.model.node import Mode
 from desired_state.model.placement import DeleteReason
 
 
@@ -195,6 +196,25 @@ def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = (
     turn.updated += len(proved - new) if turn.sent else 0
     turn.put_rows(learned)
     turn.plan = replace(turn.plan, learned=())
+
+
+def bury_taken(turn: Turn) -> Steps[None]:
+    """Finalise what is to go and whose email a stranger holds: two looks in a row must agree.
+
+    An email is unique on a panel, so nothing of ours is there under it; a delete would hit the stranger,
+    and without this rotating, the remedy for a taken email, would wait for it for ever.
+    """
+    before = {row.email for row in turn.plan.lapsed}
+    if not before or turn.desired.mode is not Mode.ENFORCE or not turn.checked.is_trusted:
+        return
+    if not (yield from look_again(turn)):
+        return
+    yield from learn(turn)
+    gone = tuple(Gone(row) for row in turn.plan.lapsed if row.email in before)
+    if gone and turn.checked.is_trusted:
+        yield from perform(Finalise(turn.target.node, gone, turn.desired.epoch))
+        turn.bury(gone)
+        turn.draw()
 
 
 def look_again(turn: Turn) -> Steps[bool]:
