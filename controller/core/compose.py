@@ -58,9 +58,10 @@ def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientReco
     )
 
 
-def compose_row(action: Action, desired: Desired, seeds: Seeds, now: datetime) -> JournalRow:
+def compose_row(
+    action: Action, record: ClientRecord, desired: Desired, now: datetime
+) -> JournalRow:
     """Make the row of a create, committed before the call: from now on it may exist."""
-    secrets = _secrets(action, desired, seeds)
     ids = action.wanted.shape.inbound_ids if action.wanted is not None else action.inbound_ids
     # An old list may hide a client that is there: where it is attached must not be forgotten.
     held = action.row.inbound_ids if action.row is not None else ()
@@ -70,11 +71,11 @@ def compose_row(action: Action, desired: Desired, seeds: Seeds, now: datetime) -
         key=action.key,
         generation=action.generation,
         inbound_ids=tuple(sorted({*ids, *held})),
-        sub_id=_sub_id(action, desired),
+        sub_id=record.sub_id,
         password_bytes=_password_bytes(action),
         state=JournalState.INTENDED if action.row is None else action.row.state,
         create_unknown_at=now,
-        secrets_digest=digest_secrets(secrets.uuid, secrets.password, secrets.auth),
+        secrets_digest=digest_secrets(record.uuid, record.password, record.auth),
         projection="" if action.row is None else action.row.projection,
     )
 

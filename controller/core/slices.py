@@ -20,6 +20,7 @@ from controller.core.compose import (
 )
 from controller.core.desired import Desired
 from controller.core.effects import (
+    ClientRecord,
     Finalise,
     Gone,
     JournalIntent,
@@ -158,13 +159,14 @@ def count_refused(
 def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     """Update, journal the intent, create, look, and record what is proved."""
     seeds = yield from read_seeds(turn, piece)
-    creates = [action for action in piece if action.verb is Verb.CREATE]
+    pairs = [(action, compose_record(action, turn.desired, seeds)) for action in piece]
+    creates = [pair for pair in pairs if pair[0].verb is Verb.CREATE]
     if creates:
         # Before the call: when its answer is lost, the journal still knows what may exist.
-        rows = tuple(compose_row(a, turn.desired, seeds, turn.now) for a in creates)
+        rows = tuple(compose_row(a, record, turn.desired, turn.now) for a, record in creates)
         yield from perform(JournalIntent(turn.target.node, rows, turn.desired.epoch))
         turn.put_rows(rows)
-    tried = yield from send(turn, _change_writes(turn, piece, seeds))
+    tried = yield from send(turn, _change_writes(turn, pairs))
     if not tried or not (yield from look_again(turn)):
         return
     sent = {member.email.lower() for write, _ in tried for member in write.members}
@@ -173,7 +175,10 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
         for a in piece
         if (a.drift or a.email.lower() in turn.cleared) and a.email.lower() in sent
     )
-    yield from learn(turn, healed, created={a.email.lower() for a in creates})
+    yield from learn(turn, healed, created={a.email.lower() for a, _ in creates})
+    left = {action.email.lower() for action in turn.plan.actions}
+    changed = {a.email.lower() for a in piece if a.verb is not Verb.CREATE}
+    turn.updated += len((changed & sent) - left)
     turn.narrow(tried)
     if is_placeholder_action(piece[0]):
         live = {row.email for row in turn.desired.journal if row.state is JournalState.LIVE}
@@ -190,10 +195,8 @@ def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = (
     yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed))
     # A placeholder counts nowhere.
     proved = {row.email.lower() for row in learned if row.key is not None}
-    new = proved & set(created)
-    turn.created += len(new)
+    turn.created += len(proved & set(created))
     turn.healed += len(healed)
-    turn.updated += len(proved - new) if turn.sent else 0
     turn.put_rows(learned)
     turn.plan = replace(turn.plan, learned=())
 
@@ -297,13 +300,13 @@ def _delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Itera
         yield from cut_writes(turn.target, verb, [(record, 1)], features)
 
 
-def _change_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Iterable[Write]:
+def _change_writes(turn: Turn, pairs: list[tuple[Action, ClientRecord]]) -> Iterable[Write]:
     """Cut changes into calls, verb by verb, in the plan's order: creates come last."""
     for verb in Verb:
         records = [
-            (compose_record(a, turn.desired, seeds), turn.widths.get(a.email.lower(), turn.width))
-            for a in piece
-            if a.verb is verb
+            (record, turn.widths.get(action.email.lower(), turn.width))
+            for action, record in pairs
+            if action.verb is verb
         ]
         if records:
             yield from cut_writes(turn.target, verb, records, turn.look.features)

@@ -153,7 +153,7 @@ class TestCalls:
         seeds = {(action.key, action.generation): seed_of(action.key, 1)}
 
         record = compose_record(action, desired, seeds)
-        row = compose_row(action, desired, seeds, NOW)
+        row = compose_row(action, record, desired, NOW)
 
         assert record.uuid == derive_secrets(seed_of(action.key, 1)).uuid
         assert record.sub_id == row.sub_id == OWNERSHIP.mark(action.email)
