@@ -177,7 +177,8 @@ def _translate(error: DBAPIError) -> StoreError:
     if "no such table" in reason or state == "42P01":
         return StoreError("the database has no tables", hint="run x3fleet db upgrade")
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return StoreUnreachable(f"the database does not answer: {type(error.orig).__name__}")
+        # Of these the first line says where and why, and holds no value of a statement.
+        return StoreUnreachable(f"the database does not answer: {reason.partition(chr(10))[0]}")
     return StoreError(f"the database refused: {type(error.orig).__name__}")
 
 

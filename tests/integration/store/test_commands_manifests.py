@@ -6,11 +6,13 @@ from sqlalchemy import select
 from desired_state.commands import nodes
 from desired_state.commands.differences import Difference, FieldChange, Verb
 from desired_state.commands.errors import AlreadyExists, Conflict
+from desired_state.commands.installation import set_email_template
 from desired_state.commands.manifests import Applied, plan_bundle
 from desired_state.manifests.bundle import Bundle
 from desired_state.model.errors import InvalidValue
 from desired_state.model.ids import NodeName
 from desired_state.model.node import AuthRefs, DeletionPolicy, Node, NodeOverrides, SecretRef
+from desired_state.model.ownership import DEFAULT_TEMPLATE
 from desired_state.store.convert import node_from, policy_from, tariff_from
 from desired_state.store.engine import Store
 from desired_state.store.installation import read_ownership
@@ -249,6 +251,13 @@ async def test_a_bundle_may_set_the_email_template(sqlite_store: Store) -> None:
     async with sqlite_store.reading() as session:
         ownership = await read_ownership(session, sqlite_store.vault)
     assert "shop-{key}-{generation}" == ownership.template
+
+
+async def test_setting_the_template_that_is_set_already_changes_nothing(
+    sqlite_store: Store,
+) -> None:
+    async with begin(sqlite_store, "test") as work:
+        assert await set_email_template(work, DEFAULT_TEMPLATE) is None
 
 
 async def test_a_template_that_panels_could_not_address_is_refused(sqlite_store: Store) -> None:

@@ -87,6 +87,15 @@ async def test_an_orphaned_node_keeps_its_panel(sqlite_store: Store) -> None:
 
 
 @pytest.mark.usefixtures("node")
+async def test_orphaning_twice_changes_nothing_more(sqlite_store: Store) -> None:
+    first = await run(sqlite_store, nodes.orphan)
+    again = await run(sqlite_store, nodes.orphan)
+
+    assert (True, False) == (first.changed, again.changed)
+    assert first.node == again.node
+
+
+@pytest.mark.usefixtures("node")
 async def test_no_source_takes_a_node_from_another(sqlite_store: Store) -> None:
     with pytest.raises(Conflict, match="declared by hand"):
         async with begin(sqlite_store, "test") as work:

@@ -11,14 +11,16 @@ from desired_state.commands.errors import Conflict, NotFound, PlanStale
 from desired_state.commands.requests import Approved, Asked
 from desired_state.commands.subscriptions import SubscriptionChange
 from desired_state.model.errors import InvalidValue
-from desired_state.model.ids import Digest, Email, NodeName, SubscriptionId, TariffName
+from desired_state.model.ids import Digest, Email, KeyId, NodeName, SubscriptionId, TariffName
 from desired_state.model.request import RequestKind
 from desired_state.model.subscription import EndedBy, Subscription
+from desired_state.store.convert import subscription_from, used_bytes_of
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import PlanApprovalRow, RequestRow, SubscriptionRow
+from desired_state.store.tables.status import KeyUsageRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_bundle, make_node_spec, make_tariff
-from tests.data.rows import apply, place, set_status, wakes_since
+from tests.data.rows import apply, place, set_status, use, wakes_since
 
 NL1, NL2 = NodeName("nl-1"), NodeName("nl-2")
 MONTH = TariffName("month-nl")
@@ -247,3 +249,40 @@ async def test_a_suspended_subscription_is_not_in_force_until_it_is_resumed(
 async def test_an_unknown_subscription_is_named(fleet: Store) -> None:
     with pytest.raises(NotFound, match="no subscription none"):
         await extend(fleet, SubscriptionId("none"), 1)
+
+
+async def test_a_subscription_without_an_end_is_not_extended(
+    fleet: Store, sold: Subscription
+) -> None:
+    async with begin(fleet, "test") as work:
+        (await subscriptions.find_subscription(work, sold.id)).valid_until = None
+        await work.revise()
+        work.audit("test", "test/1")
+
+    with pytest.raises(Conflict, match="has no end"):
+        await extend(fleet, sold.id, 1)
+
+
+async def test_what_was_used_in_an_earlier_period_does_not_count(
+    fleet: Store, sold: Subscription
+) -> None:
+    await use(fleet, KeyId("k"), NL1, 5, base_bytes=2, booked_bytes=10)
+
+    async with fleet.reading() as session:
+        row = (await session.scalars(select(KeyUsageRow))).one()
+    assert (13, 0) == (used_bytes_of(row, 1), used_bytes_of(row, 2))
+    assert 7 == subscription_from(await find(fleet, sold.id), 7).used_bytes
+
+
+async def find(fleet: Store, subscription: SubscriptionId) -> SubscriptionRow:
+    async with fleet.reading() as session:
+        return await session.get_one(SubscriptionRow, subscription)
+
+
+async def test_a_counter_that_went_back_counts_nothing(fleet: Store) -> None:
+    """A wiped panel begins at zero, below the base: used traffic is never negative."""
+    await use(fleet, KeyId("k"), NL1, 1, base_bytes=9, booked_bytes=4)
+
+    async with fleet.reading() as session:
+        row = (await session.scalars(select(KeyUsageRow))).one()
+    assert 4 == used_bytes_of(row, 1)

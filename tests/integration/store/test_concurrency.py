@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -211,7 +212,13 @@ async def test_a_server_that_is_not_there_is_named_as_such() -> None:
     url = "postgresql://nobody@127.0.0.1:1/none?connect_timeout=2"
 
     async with opened(url) as store:
-        with pytest.raises(StoreUnreachable):
+        with pytest.raises(StoreUnreachable, match="refused"):
+            await count_tariffs(store)
+
+
+async def test_a_database_in_no_folder_is_named_as_such(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/missing/fleet.db") as store:
+        with pytest.raises(StoreUnreachable, match="unable to open database file"):
             await count_tariffs(store)
 
 
