@@ -56,6 +56,7 @@ async def ask_everything(store):
         }
 
 
+@pytest.mark.story("missing-relationship")
 @pytest.mark.parametrize("name", DATASETS)
 async def test_every_query_answers_over_a_data_set(store, name):
     scene = await DATASETS[name](store)
@@ -72,6 +73,29 @@ async def test_every_query_answers_over_a_data_set(store, name):
         assert every_node == {explanation.node for explanation in detail.nodes}
         for explanation in detail.nodes:
             assert bool(explanation.why) == (explanation.failed is not None)
+
+
+@pytest.mark.story("different-data")
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("name", DATASETS)
+async def test_two_queries_never_say_different_things_of_one_thing(store, name):
+    """Bot, admin and cli ask the same queries; the list and the detail agree on what both show."""
+    await DATASETS[name](store)
+
+    shown = await ask_everything(store)
+
+    for summary, detail in zip(shown["nodes"], shown["node details"], strict=True):
+        assert summary == detail.summary
+        assert detail.blocked == tuple(b for b in shown["blocked"] if b.node == summary.name)
+    for summary, detail in zip(shown["keys"], shown["key details"], strict=True):
+        assert (summary.key, summary.subscription, summary.ended) == (
+            detail.key,
+            detail.subscription,
+            detail.ended,
+        )
+        stays = tuple(p.node for p in detail.placements if p.leaving is None)
+        assert summary.nodes == stays
+        assert summary.live >= sum(node.is_live for node in detail.nodes)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

@@ -70,8 +70,12 @@ class Site:
         }
 
     def enabled(self) -> dict[str, bool]:
-        """Whether each of our clients is on."""
-        return {email: bool(client["enable"]) for email, client in self.ours().items()}
+        """Whether the panel serves each of our clients: its record and its traffic row say so."""
+        rows = {row["email"]: row["enable"] for row in view_panel(self.panel)["traffic"]}
+        return {
+            email: bool(client["enable"]) and bool(rows.get(email, True))
+            for email, client in self.ours().items()
+        }
 
     def log(self) -> list[str]:
         """Requests by method and path, in order."""
