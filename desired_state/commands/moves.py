@@ -38,6 +38,7 @@ async def check_move(
     if from_node is not None and from_node not in lives:
         raise Conflict(f"key {key.id} does not live on {from_node}")
     nodes = [node_from(row) for row in await rows_of_nodes(work.session, lives)]
+    leaves: tuple[NodeName, ...]
     if from_node is not None:
         leaves = (from_node,)
     elif isinstance(to, NodeSelector):
