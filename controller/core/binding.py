@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.core.desired import BoundInbound, Desired, RequestKind
+from controller.core.desired import BoundInbound, Desired
 from controller.core.observed import CLIENT_PROTOCOLS, ObservedInbound
 from desired_state.model.ids import InboundId
 from desired_state.model.node import Match
+from desired_state.model.request import RequestKind
 
 VISION = "xtls-rprx-vision"
 _SINGLE_USER = frozenset({"2022-blake3-chacha20-poly1305"})

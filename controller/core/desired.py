@@ -16,6 +16,7 @@ from desired_state.model.node import Match, Mode
 from desired_state.model.ownership import Ownership
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy
+from desired_state.model.request import RequestKind
 from desired_state.model.subscription import Subscription
 
 
@@ -72,16 +73,6 @@ class Approval:
     emails: frozenset[str]
     approved_at: datetime
     started_at: datetime | None = None
-
-
-class RequestKind(StrEnum):
-    """What a person asked the controller to do at this node."""
-
-    RECONCILE = "reconcile"
-    PROBE = "probe"
-    REMATCH = "rematch"
-    REBIND = "rebind"
-    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from controller.core.binding import match_digest, needs_binding, resolve_matches
 from controller.core.chunks import START
 from controller.core.conditions import NodeStatus
-from controller.core.desired import Desired, RequestKind
+from controller.core.desired import Desired
 from controller.core.effects import (
     Bind,
     Observe,
@@ -34,6 +34,7 @@ from controller.core.result import (
 from controller.core.slices import bury_taken, learn, run_slice
 from controller.core.turn import Turn
 from desired_state.model.node import Mode, NodeTarget
+from desired_state.model.request import RequestKind
 
 _MATCHING = frozenset({RequestKind.REMATCH, RequestKind.REBIND})
 

@@ -21,7 +21,6 @@ from controller.core.desired import (
     Desired,
     Heal,
     NodeRequest,
-    RequestKind,
 )
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
@@ -47,6 +46,7 @@ from desired_state.model.ids import Digest, Email, Generation, InboundId, KeyId,
 from desired_state.model.node import NodeTarget
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy, policy_for
+from desired_state.model.request import RequestKind
 from desired_state.queries.node import TargetUnresolved, node_target
 from desired_state.store.convert import node_from, policy_from, seed_place
 from desired_state.store.engine import Store

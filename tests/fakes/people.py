@@ -7,7 +7,7 @@ Callers: scenarios, the state machine. Nothing here touches a panel; hands on a 
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from controller.core.desired import Approval, ApprovalKind, NodeRequest, RequestKind
+from controller.core.desired import Approval, ApprovalKind, NodeRequest
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import (
     Generation,
@@ -20,6 +20,7 @@ from desired_state.model.ids import (
 from desired_state.model.node import Match, Mode
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder
+from desired_state.model.request import RequestKind
 from desired_state.model.subscription import Subscription
 from tests.fakes.store import FakeStore, KeyRow
 

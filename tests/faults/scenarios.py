@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from controller.core.desired import RequestKind
 from controller.core.features import Version
 from controller.core.observed import ObservedClient, ObservedInbound
 from desired_state.model.ids import Generation, InboundId
 from desired_state.model.node import Match, Mode
+from desired_state.model.request import RequestKind
 from tests.fakes import people
 from tests.fakes.clock import START
 from tests.fakes.faults import Fault
@@ -38,7 +38,8 @@ class Scenario:
     `attend`: what a person does after each round; must be safe to repeat.
     `pairs`: versions on which every pair of faults is tried in `make test` (all of them in `make deep`).
     `settles`: False where a debt is tried again in every turn. `asks_once`: a person asked for something
-    that is done by one look.
+    that is done by one look. `swapped`: a stranger took the place of a client of ours. `may_never_be`:
+    what is created may just as well be revoked before it is.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Scenario:
     pairs: tuple[Version, ...] = MAIN
     settles: bool = True
     asks_once: bool = False
+    swapped: bool = False
+    may_never_be: bool = False
 
 
 def settled(version: Version, letters: str, *inbounds: ObservedInbound) -> World:
@@ -332,6 +335,27 @@ def email_taken(version: Version) -> World:
     return world
 
 
+def email_taken_then_rotated(version: Version) -> World:
+    """Somebody replaced our client by another of the same name; a person rotates the key."""
+    world = settled(version, "ab")
+    email = email_of(version, "a")
+    world.panel.delete_by_hand(email)
+    world.panel.add_by_hand(replace(stranger(), email=email))
+    people.rotate(world.store, "a")
+    return world
+
+
+def revoked_before_its_answer(version: Version) -> World:
+    world = settled(version, "b")
+    people.want(world.store, "a")
+    return world
+
+
+def revoke_a(world: World) -> None:
+    """A person revokes the key that was just sold."""
+    people.unwant(world.store, "a")
+
+
 def case_twin(version: Version) -> World:
     """A stranger holds an email that differs from a wanted one in case alone."""
     world = settled(version, "a")
@@ -422,6 +446,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("drained", drained, pairs=(V36,)),
     Scenario("credentials edited", credential_edited),
     Scenario("email taken", email_taken),
+    Scenario("email taken, then rotated", email_taken_then_rotated, pairs=(V36,), swapped=True),
+    Scenario(
+        "revoked before its answer", revoked_before_its_answer, rounds=2, attend=revoke_a,
+        pairs=(V36,), may_never_be=True,
+    ),
     Scenario("email taken in another case", case_twin),
     Scenario("delete refused", delete_refused, pairs=(), settles=False),
     Scenario("bulk delete skips one", bulk_skips, (V32, V36), pairs=()),

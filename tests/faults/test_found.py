@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from controller.core import effects as fx
-from controller.core.desired import RequestKind
 from controller.core.features import Version
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import InboundId
 from desired_state.model.node import Match
+from desired_state.model.request import RequestKind
 from tests.fakes import people
 from tests.fakes.faults import Fault
 from tests.fakes.panel import TROJAN, VLESS
@@ -112,6 +112,21 @@ def test_a_debt_is_reserved_once_however_often_it_is_tried() -> None:
     run(world, rounds=10)
 
     assert 1 == sum(deletes.count for deletes in world.store.budget)
+
+
+@pytest.mark.parametrize("version", [V29, V36])
+def test_a_lost_client_is_not_put_back_while_an_older_generation_lives(version: Version) -> None:
+    """A restored panel holds generation 1 again and has lost 2: first 1 must be gone."""
+    world = settled(version, "abc")
+    world.panel.back_up()
+    people.rotate(world.store, "a")
+    run(world)
+    world.panel.restore()
+    reserving = number_of(world, fx.ReserveDeletes)
+
+    run(world, {reserving: Fault.EXHAUSTED}, rounds=0)
+
+    assert email_of(version, "a") in seen(world)
 
 
 @pytest.mark.parametrize("version", [V29, V32, V36])

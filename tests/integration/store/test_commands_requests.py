@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from controller.core.desired import RequestKind as Known
 from desired_state.commands import keys, requests, subscriptions
 from desired_state.commands.errors import Conflict, NotFound, PlanStale
 from desired_state.commands.requests import Approved, Asked
@@ -85,10 +84,6 @@ async def test_tokens_are_not_guessed(fleet: Store) -> None:
 
     assert 5 == len(tokens)
     assert {24} == {len(token) for token in tokens}
-
-
-def test_the_controller_knows_every_kind_of_request() -> None:
-    assert {kind.value for kind in RequestKind} == {kind.value for kind in Known}
 
 
 # -- approve ---------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from controller.core.conditions import (
     check_conditions,
     keep_since,
 )
-from controller.core.desired import NodeRequest, RequestKind
+from controller.core.desired import NodeRequest
 from controller.core.effects import ClientRecord, Outcome, Verb, Verdict
 from controller.core.features import features_of, parse_version
 from desired_state.model.credentials import derive_secrets
 from desired_state.model.node import Credentials, Match, Mode, NodeTarget, Tls
+from desired_state.model.request import RequestKind
 from tests.unit.controller_core.cases import (
     NODE,
     NOW,
