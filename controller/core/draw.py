@@ -234,7 +234,7 @@ class _Drawing:
     def _create(self, want: Wanted, row: JournalRow | None) -> None:
         if not want.enable or not want.shape.usable_ids:
             return
-        if row is None and want.key in self.older:
+        if want.key in self.older:
             self.waiting.append(Waiting(want.email, "an older generation is not finalised"))
         elif row is None and want.held_by is not None:
             why = f"its placement on {want.held_by} is not finalised"
