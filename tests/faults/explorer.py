@@ -29,6 +29,7 @@ UNKNOWN_CREATE_S = 61
 TWICE = "a create is delivered twice to a version that stores it twice"
 OLD_BINDING = "a person's request was answered from an untrue list, and nothing in it shows"
 REFUSED_UNSEEN = "a panel refuses a delete and the lists before and after it both hide the client"
+SWAPPED = "a stranger took over the email of a client that the untrue list still shows as ours"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 
 
@@ -142,9 +143,7 @@ class Explorer:
             self._ask(world, plan)
         except Violation as violation:
             every = {**dict(self.scenario.base), **plan}
-            rule = impossible(
-                every, run, world.panel.version, asks_once=self.scenario.asks_once
-            )
+            rule = impossible(every, run, self.scenario, world.panel.version, str(violation))
             if rule is not None:
                 self.report.excluded[rule] += 1
                 return
@@ -191,7 +190,9 @@ class Explorer:
     def _ask(self, world: World, plan: Plan) -> None:
         for panel in world.panels.values():
             one_generation(panel)
-        oracles.check_end(world, self.clean.facts)
+        oracles.check_end(
+            world, self.clean.facts, may_never_be=self.scenario.may_never_be
+        )
         oracles.check_rows(world)
         no_live_tombstone(world)
         every = {**dict(self.scenario.base), **plan}
@@ -208,13 +209,15 @@ def _may_arrive(world: World) -> bool:
 # -- rules with a name -----------------------------------------------------------------------------
 
 
-def impossible(plan: Plan, run: Run, version: Version, *, asks_once: bool) -> str | None:
-    """Name the rule by which no controller can survive a plan; None for all others.
-
-    `asks_once`: a person's request to bind again is handled by the look that it meets.
-    """
-    if asks_once and UNTRUE_LISTS & set(plan.values()):
-        return OLD_BINDING
+def impossible(
+    plan: Plan, run: Run, scenario: Scenario, version: Version, broken: str
+) -> str | None:
+    """Name the rule by which no controller can survive a plan; None for all others."""
+    if UNTRUE_LISTS & set(plan.values()):
+        if scenario.asks_once:
+            return OLD_BINDING
+        if scenario.swapped and broken.startswith("S1"):
+            return SWAPPED
     for at, effect in enumerate(run.effects[: len(run.results)]):
         if not isinstance(effect, fx.Write):
             continue

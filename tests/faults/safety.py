@@ -39,6 +39,7 @@ class _TurnSoFar:
     calls: int = 0
     members: int = 0
     blind: bool = False
+    unanswered: bool = False
     reserved: int | None = None
     owned_at_start: int = 0
     deleted: set[str] = field(default_factory=set)
@@ -84,9 +85,10 @@ class Safety:
         self.checked += 1
         turn, panel = self._turn, world.panels[node]
         if isinstance(effect, fx.Observe):
-            turn.blind = isinstance(result, NotObserved)
+            turn.blind, turn.unanswered = isinstance(result, NotObserved), False
         elif isinstance(effect, fx.Write):
             self._after_write(panel, effect)
+            turn.unanswered = result.verdict is fx.Verdict.UNKNOWN  # type: ignore[attr-defined]
         elif isinstance(effect, fx.Finalise):
             self._nothing_lives(world, panel, effect)
         elif isinstance(effect, fx.WriteStatus):
@@ -102,6 +104,8 @@ class Safety:
         turn.members += len(write.members)
         if turn.blind:
             raise Violation(f"S8: {write.verb} although the last look failed")
+        if turn.unanswered:
+            raise Violation(f"S8: {write.verb} after a write without an answer and before a look")
         if turn.observes > 2 * turn.calls + 1:
             raise Violation(f"S8: {turn.observes} looks for {turn.calls} writes")
         if row.mode is Mode.OBSERVE or (row.mode is Mode.UPSERT_ONLY and write.verb in REMOVING):
