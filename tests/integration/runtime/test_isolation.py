@@ -27,8 +27,8 @@ async def test_nothing_meant_for_one_node_reaches_another(tmp_path, monkeypatch)
         report = await fleet.reconcile()
 
         assert report.in_sync
-        for name in PANELS:
-            base = PANELS[name].base_path
+        for name, panel in PANELS.items():
+            base = panel.base_path
             assert [] == [text for text in seen[name] if not text.startswith(base)]
             text = "\n".join(seen[name])
             for other, wanted in PANELS.items():
