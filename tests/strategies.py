@@ -107,14 +107,13 @@ ACTS: dict[str, Act] = {
     "look-alike": _look_alike,
     "orphan": _orphan,
     **{
-        f"hand edit {edit}": (lambda w, k, edit=edit: _hand_edit(w, k, edit))
-        for edit in HAND_EDITS
+        f"hand edit {edit}": (lambda w, k, edit=edit: _hand_edit(w, k, edit)) for edit in HAND_EDITS
     },
 }
 
 
 @lru_cache
-def _settled(version: Version, keys: str, two: bool) -> World:  # noqa: FBT001 - one cached argument
+def _settled(version: Version, keys: str, two: bool) -> World:
     return settled(version, keys, *((VLESS, TROJAN) if two else (VLESS,)))
 
 

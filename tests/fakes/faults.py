@@ -59,9 +59,7 @@ SINGLE_WRITES = (
 READS = (fx.ReadDesired, fx.ReadSeeds, fx.ReadGenerations)
 
 
-def applicable(
-    effect: fx.Effect[object], panel: FakePanel, *, known: bool
-) -> tuple[Fault, ...]:
+def applicable(effect: fx.Effect[object], panel: FakePanel, *, known: bool) -> tuple[Fault, ...]:
     """List the faults that make a difference at this effect on this panel, as it is now.
 
     `known`: whether the panel was ever bound; before, whoever answers first is the one.

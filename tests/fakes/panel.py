@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from controller.core.effects import Outcome, Verdict, Write
 from controller.core.features import Features, Version, features_of
 from controller.core.observed import (
+    Observation,
     ObservedClient,
     ObservedInbound,
-    Observation,
     XrayState,
 )
 from desired_state.model.ids import InboundId, NodeName

@@ -237,8 +237,11 @@ def _attach_new(panel: FakePanel, member: ClientRecord, inbound: InboundId) -> s
     """Attach one inbound, making the record first where there is none."""
     found = panel.numbers_of(member.email)
     if not found:
-        # QUIRK: add stores enable=true whatever is sent.
-        panel.put(_made_of(member, (inbound,), enable=True), foreign=False)
+        # Add stores enable=true whatever is sent, and makes up a credential that is left out.
+        made = _made_of(member, (inbound,), enable=True)
+        if not (made.uuid or made.password or made.auth):
+            made = replace(made, uuid=f"made-up-{panel.calls}", password=f"made-up-{panel.calls}")
+        panel.put(made, foreign=False)
         panel.created[member.email] += 1
         return ""
     old = panel.entries[found[0]].client

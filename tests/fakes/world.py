@@ -46,7 +46,10 @@ class Watch(Protocol):
 
 @dataclass
 class Turn:
-    """What one turn did. `options`: the faults that each effect could have met; `result` None when it broke off."""
+    """What one turn did: effects with their results.
+
+    `options`: the faults that each effect could have met. `result`: None when the turn broke off.
+    """
 
     effects: list[fx.Effect[object]] = field(default_factory=list)
     results: list[object] = field(default_factory=list)
@@ -93,7 +96,7 @@ class World:
         versions = ", ".join(str(panel.version) for panel in self.panels.values())
         return f"World of {versions}: {self.story}"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - hypothesis calls it so
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self) if not cycle else "World of ...")
 
     @classmethod

@@ -10,6 +10,7 @@ Plans that no controller can survive are left out by a rule with a name, counted
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from random import Random
 
 from controller.core import effects as fx
 from controller.core.features import Version, features_of
@@ -111,6 +112,28 @@ class Explorer:
                         # A crash after a read changes nothing that the end of the turn would not.
                         yield {**first, later: fault}
 
+    def triples(self, rng: Random, sample: int) -> Iterator[Plan]:
+        """Draw that many triples: each fault at an effect that the ones before it led to."""
+        singles = list(self.singles())
+        for _ in range(sample):
+            plan = dict(rng.choice(singles))
+            for _ in range(2):
+                options = self._options(plan, 1)
+                later = range(max(plan) + 1, len(options))
+                if later:
+                    at = rng.choice(later)
+                    plan[at] = rng.choice(options[at])
+            yield plan
+
+    def menu(self) -> Iterator[tuple[str, tuple[Fault, ...]]]:
+        """Name each effect of the run without faults, with the faults that it could meet."""
+        world = self.base.copy()
+        world.recording = True
+        run = self._play(world, {}, self.scenario.rounds)
+        for effect, options in zip(run.effects, run.options, strict=True):
+            write = isinstance(effect, fx.Write)
+            yield f"Write {effect.verb}" if write else type(effect).__name__, options
+
     def _options(self, plan: Plan, extra_rounds: int) -> list[tuple[Fault, ...]]:
         """List what could go wrong at each effect of a run under a plan."""
         world = self.base.copy()
@@ -124,8 +147,7 @@ class Explorer:
 
     def explore(self, *, pairs: bool) -> Report:
         """Try no fault, every single one and, if asked, every pair."""
-        self.attempt({})
-        for plan in self.singles():
+        for plan in ({}, *self.singles()):
             self.attempt(plan)
         if pairs:
             for plan in self.pairs():
@@ -190,9 +212,7 @@ class Explorer:
     def _ask(self, world: World, plan: Plan) -> None:
         for panel in world.panels.values():
             one_generation(panel)
-        oracles.check_end(
-            world, self.clean.facts, may_never_be=self.scenario.may_never_be
-        )
+        oracles.check_end(world, self.clean.facts, may_never_be=self.scenario.may_never_be)
         oracles.check_rows(world)
         no_live_tombstone(world)
         every = {**dict(self.scenario.base), **plan}

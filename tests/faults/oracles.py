@@ -69,8 +69,9 @@ def facts(world: World) -> Facts:
 
 
 def placeholders(world: World) -> set[tuple[str, str]]:
-    """Name the clients that only keep an inbound from running empty: whether one is needed depends on
-    which deletes meet in a turn, so they are no part of what must be equal.
+    """Name the clients that only keep an inbound from running empty.
+
+    Whether one is needed depends on which deletes meet in a turn: they are no part of what must be equal.
     """
     return {place for place, row in world.store.journal.items() if row.key is None}
 
@@ -192,8 +193,8 @@ def _on(ids: tuple[InboundId, ...], panel: FakePanel) -> tuple[InboundId, ...]:
 def _plain(c: ObservedClient, panel: FakePanel) -> tuple[object, ...]:
     """Reduce a client to what must be equal: everything but counters and the panel's raw record."""
     return (
-        c.email, _on(c.inbound_ids, panel), c.enable, c.expiry_ms, c.total_bytes, c.limit_ip, c.flow, c.sub_id,
-        c.uuid, c.password, c.auth, c.tg_id, c.reset, c.comment, c.group,
+        c.email, _on(c.inbound_ids, panel), c.enable, c.expiry_ms, c.total_bytes, c.limit_ip, c.flow,
+        c.sub_id, c.uuid, c.password, c.auth, c.tg_id, c.reset, c.comment, c.group,
     )  # fmt: skip
 
 

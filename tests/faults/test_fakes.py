@@ -17,7 +17,9 @@ NEW = [(3, 1, 0), (3, 2, 8), (3, 4, 2), (3, 6, 0)]
 
 def record(email: str, *inbounds: int, **fields: object) -> ClientRecord:
     ids = tuple(InboundId(i) for i in inbounds or (1,))
-    base = ClientRecord(Email(email), ids, sub_id=f"sub-{email}", uuid=f"uuid-{email}", password="p")
+    base = ClientRecord(
+        Email(email), ids, sub_id=f"sub-{email}", uuid=f"uuid-{email}", password="p"
+    )
     return replace(base, **fields)
 
 
@@ -132,9 +134,7 @@ def test_a_bulk_delete_names_what_it_skipped_and_what_was_not_there() -> None:
     write(panel, Verb.CREATE, record("a"), record("b"))
     panel.stubborn = frozenset({"a"})
 
-    outcome = panel.apply(
-        call(panel, Verb.DELETE, record("a"), record("b"), record("c"))
-    )
+    outcome = panel.apply(call(panel, Verb.DELETE, record("a"), record("b"), record("c")))
 
     assert {"a": MemberVerdict.SKIPPED, "c": MemberVerdict.ABSENT} == {
         m.email: m.verdict for m in outcome.members

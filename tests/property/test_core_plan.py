@@ -179,9 +179,7 @@ def test_only_keys_that_are_in_force_are_created(world: World) -> None:
 )
 @given(world=situations())
 @settings(max_examples=40)
-def test_modes_withhold_their_verbs(
-    mode: Mode, forbidden: tuple[Verb, ...], world: World
-) -> None:
+def test_modes_withhold_their_verbs(mode: Mode, forbidden: tuple[Verb, ...], world: World) -> None:
     people.set_mode(world.store, NL, mode)
     desired, look = read(world)
     plan = make_plan(desired, look, world.clock.now)
