@@ -1,130 +1,151 @@
-"""A simulated panel on loopback and our `Panel` in front of it, for the contract tests.
+"""A panel, simulated or real, with our `Panel` and somebody else's hand in front of it.
 
-Here: versions, protocols, how an inbound of each is made, what is written to a client. Not here: tests.
+Here: the versions that the tests run over, a stage for each, what is written to a client. A real panel
+is one more version, `Live`, when the run was given one; tests that look into a panel or break it take
+`simulated(...)` versions. Not here: tests; how inbounds are made (`listeners`).
 """
 
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import random
+import re
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pytest
 
 from controller.core.effects import ClientRecord, ObservedRecord, Outcome, Verb, Write
-from controller.core.features import Features, Version, features_of, parse_version
+from controller.core.features import Features, Version, features_of
 from controller.core.observed import Observation, ObservedClient
 from controller.panels.api.clock import SystemClock
 from controller.panels.panel import Panel
 from desired_state.model.credentials import derive_secrets
 from desired_state.model.ids import Email, InboundId, NodeName
 from desired_state.model.node import Credentials, Mode, NodeTarget, Tls
-from simulator import by_hand
 from simulator.app import Panel as SimulatedPanel
 from simulator.app import PanelOptions, create_panel
 from simulator.server import running
+from tests.contract.live.address import LIVE, Address, Live, number_of
+from tests.contract.live.hand import Hand
+from tests.contract.panels.listeners import LISTENERS, VLESS, Listener
 
-VERSIONS = (
+SIMULATED = (
     "2.3.15", "2.6.6", "2.8.3", "2.8.11", "2.9.4", "3.0.0", "3.0.2",
     "3.1.0", "3.2.0", "3.2.8", "3.4.1", "3.5.0", "3.6.0",
 )  # fmt: skip
-OLD = tuple(v for v in VERSIONS if v < "3.1")
-NEW = tuple(v for v in VERSIONS if v >= "3.1")
-
-LEGACY, SS16, SS32 = "aes-256-gcm", "2022-blake3-aes-128-gcm", "2022-blake3-aes-256-gcm"
+VERSIONS = (*SIMULATED, *LIVE[:1])
 VALID_UNTIL_MS = 4_102_444_800_000
 GIB = 1 << 30
 ADMIN = "admin"
+REMARK = "x3fleet-contract"
+"""Begins the remark of every inbound that tests make: what else a real panel holds is not ours."""
+OURS = re.compile(r"x3f-(key\d{7}-g1|hand-[a-z0-9-]+)", re.IGNORECASE)
+"""Emails that tests write. No key of an installation has such an id: it has no 0 and no 1."""
 
 
-@dataclass(frozen=True)
-class Listener:
-    """An inbound to be made: `oldest` is the first version that has its protocol."""
-
-    name: str
-    protocol: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    stream: dict[str, Any] | None = None
-    password_bytes: int = 32
-    oldest: Version = (2, 3, 15)
-    method: str = ""
-
-    def protocol_on(self, version: Version) -> str:
-        """The panel's own name of the protocol."""
-        return (
-            "hysteria" if self.protocol == "hysteria2" and version >= (3, 2, 0) else self.protocol
-        )
+def versions(oldest: str = "2.3.15", before: str = "99.0.0") -> tuple[str, ...]:
+    """Those from `oldest` on, and before another; the real panel's if it is one of them."""
+    limits = number_of(oldest), number_of(before)
+    return tuple(v for v in VERSIONS if limits[0] <= number_of(v) < limits[1])
 
 
-TLS_WS = {"network": "ws", "security": "tls", "wsSettings": {"path": "/ws"}, "tlsSettings": {}}
-VLESS = Listener("vless", "vless")
-VLESS_WS = Listener("vless-ws", "vless", stream=TLS_WS)
-VMESS = Listener("vmess", "vmess")
-TROJAN = Listener("trojan", "trojan")
-SS_LEGACY = Listener(
-    "ss-legacy", "shadowsocks", {"method": LEGACY, "password": "server"}, method=LEGACY
-)
-SS_16 = Listener(
-    "ss-2022-16",
-    "shadowsocks",
-    {"method": SS16, "password": "MDEyMzQ1Njc4OWFiY2RlZg=="},
-    password_bytes=16,
-)
-SS_32 = Listener("ss-2022-32", "shadowsocks", {"method": SS32})
-HYSTERIA2 = Listener("hysteria2", "hysteria2", oldest=(2, 9, 3))
-LISTENERS = (VLESS, VMESS, TROJAN, SS_LEGACY, SS_16, SS_32, HYSTERIA2)
+def simulated(names: Iterable[str]) -> tuple[str, ...]:
+    """Leave real panels out, where a test looks into the panel or breaks it."""
+    return tuple(name for name in names if not isinstance(name, Live))
 
 
-def _number(version: str) -> Version:
-    found = parse_version(version)
-    assert found is not None
-    return found
+def params(names: Iterable[str]) -> list[Any]:
+    """Make parameters of versions, with their marks."""
+    return [_param(name) for name in names]
 
 
+def _param(version: str, *more: Listener) -> Any:
+    is_live = isinstance(version, Live)
+    name = "-".join((f"live-{version}" if is_live else version, *(m.name for m in more)))
+    marks = [pytest.mark.live] if is_live else []
+    return pytest.param(version, *more, id=name, marks=marks)
+
+
+OLD = versions(before="3.1.0")
+NEW = versions("3.1.0")
 EVERYWHERE = [
-    pytest.param(version, listener, id=f"{version}-{listener.name}")
+    _param(version, listener)
     for version in VERSIONS
     for listener in LISTENERS
-    if _number(version) >= listener.oldest
+    if number_of(version) >= listener.oldest
 ]
 """Every version with every protocol that it has."""
 
 
+class Recorder(httpx.AsyncBaseTransport):
+    """Notes what is asked of the panel, and passes it on."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, base_path: str) -> None:
+        self.asked: list[str] = []
+        self._inner = inner
+        self._base = base_path
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.raw_path.decode().removeprefix(self._base)
+        self.asked.append(f"{request.method} /{path}")
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
 @dataclass
 class Stage:
-    """One panel with its inbounds, seen from both sides."""
+    """One panel with its inbounds, seen from both sides.
+
+    `ports`: of inbounds, by name. `made`: the emails that were written by hand.
+    """
 
     version: str
-    simulated: SimulatedPanel
     target: NodeTarget
     panel: Panel
+    hand: Hand
+    recorder: Recorder
+    inside: SimulatedPanel | None = None
     inbounds: dict[str, InboundId] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> SimulatedPanel:
+        assert self.inside is not None, "nobody looks into a real panel"
+        return self.inside
 
     @property
     def number(self) -> Version:
-        return _number(self.version)
+        return number_of(self.version)
 
     @property
     def features(self) -> Features:
         return features_of(self.number)
 
-    def add(self, listener: Listener) -> InboundId:
-        """Make an inbound by hand."""
-        body: dict[str, Any] = {
-            "protocol": listener.protocol_on(self.number),
-            "port": 20_001 + len(self.inbounds),
-            "settings": listener.settings,
-        }
-        if listener.stream is not None:
-            body["streamSettings"] = listener.stream
-        made = InboundId(by_hand.add_inbound(self.simulated, body))
+    async def add(self, listener: Listener) -> InboundId:
+        """Make an inbound by hand, on a port that is free."""
+        taken = {inbound["port"] for inbound in await self.hand.inbounds()}
+        port = next(p for p in iter(lambda: random.randrange(30_000, 60_000), 0) if p not in taken)
+        body = listener.body(self.number, port, f"{REMARK}-{listener.name}")
+        made = InboundId(await self.hand.add_inbound(body))
         self.inbounds[listener.name] = made
+        self.ports[listener.name] = port
         return made
 
     async def look(self) -> Observation:
+        """Look, and see nothing of a real panel but what tests made."""
         look = await self.panel.observe()
         assert isinstance(look, Observation), look
-        return look
+        if self.inside is not None:
+            return look
+        own = set(self.inbounds.values())
+        return replace(
+            look,
+            inbounds=tuple(i for i in look.inbounds if i.id in own),
+            clients=tuple(c for c in look.clients if own & {*c.inbound_ids} or is_ours(c.email)),
+        )
 
     async def client(self, email: str) -> ObservedClient:
         return next(c for c in (await self.look()).clients if c.email == email)
@@ -143,16 +164,12 @@ class Stage:
         return [await self.write(Verb.CREATE, member) for member in members][-1]
 
     def requests(self) -> list[str]:
-        """What the panel was asked since `forget`, but logging in and probing."""
+        """What our adapter asked since `forget`, but logging in and probing."""
         known = ("/panel/api/inbounds/", "/panel/api/clients/", "/panel/api/server/")
-        return [
-            f"{line.method} {line.path}"
-            for line in self.simulated.log
-            if line.path.startswith(known)
-        ]
+        return [asked for asked in self.recorder.asked if asked.split(" ")[1].startswith(known)]
 
     def forget(self) -> None:
-        self.simulated.log.clear()
+        self.recorder.asked.clear()
 
 
 class QuickClock(SystemClock):
@@ -172,21 +189,67 @@ async def stage(
     options: PanelOptions | None = None,
     served: bool = False,
 ) -> AsyncIterator[Stage]:
-    """Have a panel with these inbounds while the block runs; on a real port only when `served`."""
-    simulated = create_panel(version, seed=1, options=options or PanelOptions())
-    # Called in process, a test takes a tenth of the time: no port, no server to stop.
-    transport = None if served else httpx.ASGITransport(simulated.app)
-    async with contextlib.AsyncExitStack() as stack:
-        url = "http://127.0.0.1:2053" + simulated.options.base_path
-        if served:
-            url = (await stack.enter_async_context(running(simulated, control_port=None))).url
-        target = make_target(url, password=simulated.options.password)
-        panel = Panel(target, clock=QuickClock(simulated), transport=transport)
-        stack.push_async_callback(panel.close)
-        scene = Stage(version, simulated, target, panel)
+    """Have a panel with these inbounds while the block runs; simulated on a real port only when `served`."""
+    if isinstance(version, Live):
+        async with _live(version, version.address) as scene:
+            for listener in listeners:
+                await scene.add(listener)
+            yield scene
+        return
+    async with _simulated(version, options or PanelOptions(), served=served) as scene:
         for listener in listeners:
-            scene.add(listener)
+            await scene.add(listener)
+        scene.simulated.log.clear()
         yield scene
+
+
+@contextlib.asynccontextmanager
+async def _simulated(version: str, options: PanelOptions, *, served: bool) -> AsyncIterator[Stage]:
+    inside = create_panel(version, seed=1, options=options)
+    # Called in process, a test takes a tenth of the time: no port, no server to stop.
+    url = "http://127.0.0.1:2053" + inside.options.base_path
+    transport: httpx.AsyncBaseTransport = httpx.ASGITransport(inside.app)
+    async with contextlib.AsyncExitStack() as stack:
+        if served:
+            url = (await stack.enter_async_context(running(inside, control_port=None))).url
+            transport = httpx.AsyncHTTPTransport()
+        recorder = Recorder(transport, inside.options.base_path)
+        target = make_target(url, password=inside.options.password)
+        clock = QuickClock(inside)
+        panel = Panel(target, clock=clock, transport=recorder)
+        stack.push_async_callback(panel.close)
+        by_form = Hand(url, target.credentials, transport, clock.sleep)
+        hand = await stack.enter_async_context(by_form)
+        yield Stage(version, target, panel, hand, recorder, inside)
+
+
+@contextlib.asynccontextmanager
+async def _live(version: str, address: Address) -> AsyncIterator[Stage]:
+    target = NodeTarget(NodeName("live"), address.url, address.credentials, Tls(), Mode.ENFORCE)
+    recorder = Recorder(httpx.AsyncHTTPTransport(), httpx.URL(address.url).path)
+    panel = Panel(target, transport=recorder)
+    async with address.hand() as hand:
+        scene = Stage(version, target, panel, hand, recorder)
+        try:
+            yield scene
+        finally:
+            await panel.close()
+            await clear(hand, set(scene.inbounds.values()))
+
+
+async def clear(hand: Hand, inbounds: set[InboundId]) -> None:
+    """Remove inbounds and their clients from a real panel, and whatever else tests wrote there."""
+    if hand.has_records:
+        for client in await hand.clients():
+            only_there = client["inboundIds"] and set(client["inboundIds"]) <= inbounds
+            if only_there or is_ours(client["email"]):
+                await hand.delete_client(client["email"])
+    for inbound in inbounds:
+        await hand.delete_inbound(inbound)
+
+
+def is_ours(email: str) -> bool:
+    return OURS.fullmatch(email) is not None
 
 
 def make_target(url: str, *, password: str = ADMIN) -> NodeTarget:

@@ -11,30 +11,33 @@ from controller.core.observed import ObservedClient
 from controller.panels.act import LIMIT_BYTES
 from controller.panels.panel import Panel
 from desired_state.model.ids import Email, InboundId
-from simulator import by_hand
 from simulator.app import PanelOptions
-from tests.contract.panels.stage import (
-    EVERYWHERE,
-    GIB,
+from tests.contract.panels.listeners import (
     HYSTERIA2,
-    NEW,
-    OLD,
     SS_32,
     TROJAN,
-    VERSIONS,
     VLESS,
     VLESS_WS,
     VMESS,
     Listener,
+)
+from tests.contract.panels.stage import (
+    EVERYWHERE,
+    GIB,
+    NEW,
+    OLD,
+    VERSIONS,
     Stage,
     held,
     make_record,
     make_target,
+    params,
     stage,
+    versions,
 )
 
-BULK = tuple(v for v in NEW if v >= "3.2")
-BULK_ENABLE = tuple(v for v in NEW if v >= "3.4.1")
+BULK = versions("3.2.0")
+BULK_ENABLE = versions("3.4.1")
 
 
 async def emails(scene: Stage) -> list[str]:
@@ -64,7 +67,7 @@ async def test_an_update_changes_what_we_manage_and_passes_on_the_rest(
     async with stage(version, listener) as scene:
         record = make_record(1, listener, scene.inbounds[listener.name])
         await scene.create(record)
-        by_hand.edit_client(scene.simulated, record.email, {"comment": "by hand"})
+        await scene.hand.edit_client(record.email, {"comment": "by hand"})
         before = await scene.client(record.email)
         changed = replace(record, total_bytes=GIB, limit_ip=1, expiry_ms=0, current=held(before))
         scene.forget()
@@ -99,7 +102,7 @@ async def test_a_client_is_switched_off_on_and_deleted(version: str, listener: L
         assert [second.email] == await emails(scene)
 
 
-@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("version", params(OLD))
 async def test_up_to_3_0_2_a_client_may_be_created_switched_off(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"], enable=False)
@@ -109,7 +112,7 @@ async def test_up_to_3_0_2_a_client_may_be_created_switched_off(version: str) ->
         assert not (await scene.client(record.email)).enable
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", params(VERSIONS))
 async def test_a_new_client_carries_its_note(version: str) -> None:
     async with stage(version, VLESS) as scene:
         await scene.look()
@@ -123,7 +126,7 @@ async def test_a_new_client_carries_its_note(version: str) -> None:
         assert (comment, group) == (client.comment, client.group)
 
 
-@pytest.mark.parametrize("version", BULK)
+@pytest.mark.parametrize("version", params(BULK))
 async def test_one_client_is_created_on_inbounds_of_many_protocols(version: str) -> None:
     async with stage(version, VLESS_WS, VMESS, TROJAN, SS_32, HYSTERIA2) as scene:
         every = tuple(scene.inbounds.values())
@@ -137,7 +140,7 @@ async def test_one_client_is_created_on_inbounds_of_many_protocols(version: str)
         assert credentials == (client.uuid, client.password, client.auth)
 
 
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_attach_and_detach_change_only_where_a_client_is(version: str) -> None:
     async with stage(version, VLESS, VLESS_WS) as scene:
         home, other = scene.inbounds.values()
@@ -154,7 +157,7 @@ async def test_attach_and_detach_change_only_where_a_client_is(version: str) -> 
         assert replace(before, inbound_ids=(other,)) == moved
 
 
-@pytest.mark.parametrize("version", BULK)
+@pytest.mark.parametrize("version", params(BULK))
 async def test_many_are_attached_detached_and_deleted_in_one_call_each(version: str) -> None:
     async with stage(version, VMESS, VLESS_WS) as scene:
         home, other = scene.inbounds.values()
@@ -177,7 +180,7 @@ async def test_many_are_attached_detached_and_deleted_in_one_call_each(version: 
         assert [] == await emails(scene)
 
 
-@pytest.mark.parametrize("version", BULK_ENABLE)
+@pytest.mark.parametrize("version", params(BULK_ENABLE))
 async def test_many_are_switched_off_and_on_in_one_call_each(version: str) -> None:
     async with stage(version, VLESS) as scene:
         records = [make_record(n, VLESS, scene.inbounds["vless"]) for n in range(3)]
@@ -198,7 +201,7 @@ async def test_many_are_switched_off_and_on_in_one_call_each(version: str) -> No
         assert [True] * 3 == on
 
 
-@pytest.mark.parametrize("version", BULK)
+@pytest.mark.parametrize("version", params(BULK))
 async def test_a_bulk_answer_is_told_member_by_member(version: str) -> None:
     async with stage(version, VLESS) as scene:
         inbound = scene.inbounds["vless"]
@@ -218,7 +221,7 @@ async def test_a_bulk_answer_is_told_member_by_member(version: str) -> None:
         assert [gone.email, make_record(3, VLESS, inbound).email] == await emails(scene)
 
 
-@pytest.mark.parametrize("version", BULK)
+@pytest.mark.parametrize("version", params(BULK))
 async def test_attaching_many_names_who_is_not_there(version: str) -> None:
     async with stage(version, VMESS, VLESS_WS) as scene:
         home, other = scene.inbounds.values()
@@ -233,19 +236,19 @@ async def test_attaching_many_names_who_is_not_there(version: str) -> None:
         assert (home, other) == (await scene.client(here.email)).inbound_ids
 
 
-@pytest.mark.parametrize("version", BULK)
+@pytest.mark.parametrize("version", params(BULK))
 async def test_attaching_many_to_a_missing_inbound_skips_them_all(version: str) -> None:
     async with stage(version, VMESS) as scene:
         records = [make_record(n, VMESS, scene.inbounds["vmess"]) for n in (1, 2)]
         await scene.create(*records)
-        nowhere = [replace(record, inbound_ids=(InboundId(99),)) for record in records]
+        nowhere = [replace(record, inbound_ids=(InboundId(999_999),)) for record in records]
 
         outcome = await scene.write(Verb.ATTACH, *nowhere)
 
         assert [MemberVerdict.SKIPPED] * 2 == [member.verdict for member in outcome.members]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", params(VERSIONS))
 async def test_deleting_who_is_not_there_is_at_most_refused(version: str) -> None:
     async with stage(version, VLESS) as scene:
         inbound = scene.inbounds["vless"]
@@ -259,7 +262,7 @@ async def test_deleting_who_is_not_there_is_at_most_refused(version: str) -> Non
         assert 2 == len(await emails(scene))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", params(VERSIONS))
 async def test_a_refusal_is_an_outcome(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"])
@@ -375,7 +378,7 @@ async def test_clients_of_two_inbounds_do_not_go_into_one_call_of_a_2_x_panel() 
         assert [] == scene.requests()
 
 
-@pytest.mark.parametrize("version", ["2.3.15", "2.8.11"])
+@pytest.mark.parametrize("version", params(OLD))
 async def test_no_secret_shows_in_an_outcome(version: str) -> None:
     async with stage(version, TROJAN) as scene:
         record = make_record(1, TROJAN, scene.inbounds["trojan"])

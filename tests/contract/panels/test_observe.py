@@ -10,24 +10,22 @@ from controller.core.observed import NotObserved, NotSeen, XrayState
 from controller.panels.panel import Panel, PanelPool
 from simulator import by_hand
 from simulator.app import PanelOptions
+from tests.contract.panels.listeners import LISTENERS, SS_LEGACY, TROJAN, VLESS, VLESS_WS, Listener
 from tests.contract.panels.stage import (
     EVERYWHERE,
     GIB,
-    LISTENERS,
     NEW,
     OLD,
-    SS_LEGACY,
-    TROJAN,
     VALID_UNTIL_MS,
     VERSIONS,
-    VLESS,
-    VLESS_WS,
-    Listener,
     make_record,
     make_target,
+    params,
+    simulated,
     stage,
 )
 
+UUID = "2b0c9d0e-5a3f-4d7b-9c1e-0f6a8b7c5d4e"
 LIST = "GET /panel/api/inbounds/list"
 THREE = [
     "GET /panel/api/server/status",
@@ -36,7 +34,7 @@ THREE = [
 ]
 
 
-@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("version", params(OLD))
 async def test_up_to_3_0_2_a_look_is_one_get(version: str) -> None:
     async with stage(version, VLESS) as scene:
         await scene.look()
@@ -49,7 +47,7 @@ async def test_up_to_3_0_2_a_look_is_one_get(version: str) -> None:
         assert 0 < look.received_bytes
 
 
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_from_3_1_0_a_look_is_three_gets(version: str) -> None:
     async with stage(version, VLESS) as scene:
         await scene.look()
@@ -61,25 +59,25 @@ async def test_from_3_1_0_a_look_is_three_gets(version: str) -> None:
         assert 3 == look.requests
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", params(VERSIONS))
 async def test_what_identifies_an_inbound_and_what_its_clients_need_is_seen(version: str) -> None:
     async with stage(version) as scene:
         there = [listener for listener in LISTENERS if scene.number >= listener.oldest]
         for listener in there:
-            scene.add(listener)
+            await scene.add(listener)
 
         look = await scene.look()
 
         seen = [(i.id, i.protocol, i.port, i.method, i.password_bytes) for i in look.inbounds]
         expected = [
             (
-                number,
+                scene.inbounds[listener.name],
                 listener.protocol,
-                20_000 + number,
+                scene.ports[listener.name],
                 listener.settings.get("method", ""),
                 {"ss-2022-16": 16, "ss-2022-32": 32}.get(listener.name),
             )
-            for number, listener in enumerate(there, 1)
+            for listener in there
         ]
         assert expected == seen
         assert all(inbound.enable and inbound.carries_clients for inbound in look.inbounds)
@@ -108,7 +106,7 @@ async def test_a_client_is_seen_as_it_was_written(version: str, listener: Listen
         assert record.email == client.raw["email"]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", simulated(VERSIONS))
 async def test_counters_come_from_the_traffic_row(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"])
@@ -120,7 +118,7 @@ async def test_counters_come_from_the_traffic_row(version: str) -> None:
         assert (1_000, 2_000) == (client.up_bytes, client.down_bytes)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", simulated(VERSIONS))
 async def test_limits_are_those_that_the_panel_enforces(version: str) -> None:
     """A row that survived an earlier client of the same email keeps that one's limits."""
     async with stage(version, VLESS) as scene:
@@ -135,17 +133,18 @@ async def test_limits_are_those_that_the_panel_enforces(version: str) -> None:
         assert (7, 1_900_000_000_000) == (client.total_bytes, client.expiry_ms)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", params(VERSIONS))
 async def test_a_negative_expiry_is_passed_on(version: str) -> None:
     """It means a term that begins with the first use."""
     async with stage(version, VLESS) as scene:
-        client = {"id": "u1", "email": "first-use", "subId": "s1", "expiryTime": -2_592_000_000}
-        by_hand.add_client(scene.simulated, scene.inbounds["vless"], {"enable": True, **client})
+        client = {"id": UUID, "email": "x3f-hand-first-use", "subId": "x3f-hand"}
+        waiting = client | {"expiryTime": -2_592_000_000}
+        await scene.hand.add_client(scene.inbounds["vless"], waiting)
 
-        assert -2_592_000_000 == (await scene.client("first-use")).expiry_ms
+        assert -2_592_000_000 == (await scene.client("x3f-hand-first-use")).expiry_ms
 
 
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_one_record_shows_all_its_inbounds_in_order(version: str) -> None:
     async with stage(version, VLESS, VLESS_WS) as scene:
         both = (scene.inbounds["vless-ws"], scene.inbounds["vless"])
@@ -155,7 +154,7 @@ async def test_one_record_shows_all_its_inbounds_in_order(version: str) -> None:
         assert tuple(sorted(both)) == (await scene.client(record.email)).inbound_ids
 
 
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_a_record_that_is_attached_nowhere_is_seen(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"])

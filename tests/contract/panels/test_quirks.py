@@ -1,6 +1,5 @@
 """The oddities of panels that observing and acting bow to, each against the versions that have it."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,35 +11,36 @@ from desired_state.model.credentials import PASSWORD_BYTES, derive_secrets
 from desired_state.model.ids import Email, InboundId
 from simulator import by_hand
 from simulator.app import PanelOptions
-from tests.contract.panels.stage import (
-    GIB,
+from tests.contract.panels.listeners import (
+    HYSTERIA2,
     LEGACY,
-    NEW,
-    OLD,
+    SS_32,
     SS_LEGACY,
     TROJAN,
-    VERSIONS,
     VLESS,
     VLESS_WS,
     VMESS,
     Listener,
-    Stage,
+)
+from tests.contract.panels.stage import (
+    GIB,
+    NEW,
+    OLD,
+    VERSIONS,
     held,
     make_record,
+    params,
+    simulated,
     stage,
+    versions,
 )
 
-BULK = tuple(v for v in NEW if v >= "3.2")
-
-
-def entry_of(scene: Stage, inbound: InboundId, email: str) -> dict[str, object]:
-    """What the panel itself stored in an inbound's settings."""
-    settings = json.loads(scene.simulated.state.inbounds[inbound].settings.nested)
-    return next(client for client in settings["clients"] if client.get("email") == email)
+BULK = versions("3.2.0")
+HAND = "x3f-hand-theirs"
 
 
 @pytest.mark.quirk("enable-is-both")
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", simulated(VERSIONS))
 @pytest.mark.parametrize("record", [True, False])
 @pytest.mark.parametrize("row", [True, False])
 async def test_quirk_enable_is_both(version: str, *, record: bool, row: bool) -> None:
@@ -77,7 +77,7 @@ async def test_what_an_upgrade_switched_on_is_seen_as_switched_on(
 
 
 @pytest.mark.quirk("update-replaces")
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_quirk_update_replaces(version: str) -> None:
     """Nothing that the record holds is lost by an update of something else."""
     async with stage(version, TROJAN) as scene:
@@ -95,22 +95,22 @@ async def test_quirk_update_replaces(version: str) -> None:
         assert kept == {k: after.raw[k] for k in kept}
 
 
-@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("version", params(OLD))
 async def test_unknown_keys_of_an_entry_travel_through_an_update(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"])
         await scene.create(record)
-        by_hand.edit_client(scene.simulated, record.email, {"hue": "blue", "created_at": 5})
+        await scene.hand.edit_client(record.email, {"hue": "blue", "created_at": 5})
         current = held(await scene.client(record.email))
 
         await scene.write(Verb.UPDATE, replace(record, total_bytes=GIB, current=current))
 
-        stored = entry_of(scene, scene.inbounds["vless"], record.email)
+        stored = await scene.hand.entry(scene.inbounds["vless"], record.email)
         assert ("blue", GIB) == (stored["hue"], stored["totalGB"])
 
 
 @pytest.mark.quirk("email-always-sent")
-@pytest.mark.parametrize("version", ["2.3.15", "2.9.4", "3.0.0"])
+@pytest.mark.parametrize("version", params(versions(before="3.0.2")))
 async def test_quirk_email_always_sent(version: str) -> None:
     """Our own creates and updates never poison a panel: it takes creates afterwards."""
     async with stage(version, VMESS) as scene:
@@ -123,7 +123,7 @@ async def test_quirk_email_always_sent(version: str) -> None:
         outcome = await scene.create(make_record(2, VMESS, inbound))
 
         assert Verdict.APPLIED is outcome.verdict
-        assert "email" in entry_of(scene, inbound, record.email)
+        assert "email" in await scene.hand.entry(inbound, record.email)
 
 
 @pytest.mark.quirk("client-without-email")
@@ -149,10 +149,10 @@ async def test_quirk_client_without_email(version: str) -> None:
 
 
 @pytest.mark.quirk("ss-method-in-client")
-@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("version", params(OLD))
 @pytest.mark.parametrize(
     ("listener", "method"),
-    [(SS_LEGACY, LEGACY), (replace(SS_LEGACY, settings={"method": "2022-blake3-aes-256-gcm"}), "")],
+    [(SS_LEGACY, LEGACY), (SS_32, "")],
     ids=["legacy", "2022"],
 )
 async def test_quirk_ss_method_in_client(version: str, listener: Listener, method: str) -> None:
@@ -163,11 +163,11 @@ async def test_quirk_ss_method_in_client(version: str, listener: Listener, metho
 
         await scene.create(record)
 
-        assert method == entry_of(scene, inbound, record.email)["method"]
+        assert method == (await scene.hand.entry(inbound, record.email))["method"]
 
 
 @pytest.mark.quirk("null-status")
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", simulated(NEW))
 async def test_quirk_null_status(version: str) -> None:
     """A panel that has just started has not looked at itself yet: no error, no lost identity."""
     async with stage(version, VLESS) as scene:
@@ -181,16 +181,18 @@ async def test_quirk_null_status(version: str) -> None:
 
 
 @pytest.mark.quirk("no-guid")
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_quirk_no_guid(version: str) -> None:
     async with stage(version) as scene:
-        guid = (await scene.look()).guid
+        look = await scene.look()
 
-        assert (scene.simulated.state.guid if scene.number >= (3, 3, 0) else None) == guid
+        told = (await scene.hand.get("panel/api/server/status")).get("panelGuid")
+        assert (told is not None) is (scene.number >= (3, 3, 0))
+        assert told == look.guid
 
 
 @pytest.mark.quirk("null-attachments")
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_quirk_null_attachments(version: str) -> None:
     async with stage(version, VLESS) as scene:
         record = make_record(1, VLESS, scene.inbounds["vless"])
@@ -204,7 +206,7 @@ async def test_quirk_null_attachments(version: str) -> None:
 
 
 @pytest.mark.quirk("flow-of-the-last")
-@pytest.mark.parametrize("version", [v for v in NEW if v >= "3.2.5"])
+@pytest.mark.parametrize("version", params(versions("3.2.5")))
 async def test_quirk_flow_of_the_last(version: str) -> None:
     """The flow of a client that is also where flows are blanked cannot be told, or is right."""
     async with stage(version, VLESS, VLESS_WS) as scene:
@@ -221,7 +223,7 @@ async def test_quirk_flow_of_the_last(version: str) -> None:
         assert seen[both.email] in [("", False), (both.flow, True)]
 
 
-@pytest.mark.parametrize("version", ["3.1.0", "3.2.0"])
+@pytest.mark.parametrize("version", params(versions("3.1.0", before="3.2.5")))
 async def test_up_to_3_2_4_a_record_shows_the_one_flow_that_it_has(version: str) -> None:
     async with stage(version, VLESS, VLESS_WS) as scene:
         record = make_record(1, VLESS, *scene.inbounds.values())
@@ -233,7 +235,7 @@ async def test_up_to_3_2_4_a_record_shows_the_one_flow_that_it_has(version: str)
 
 
 @pytest.mark.quirk("bulk-attach-drops-flow")
-@pytest.mark.parametrize("version", [v for v in NEW if v >= "3.2.5"])
+@pytest.mark.parametrize("version", params(versions("3.2.5")))
 async def test_quirk_bulk_attach_drops_flow(version: str) -> None:
     """Clients with a flow are attached one by one, and have it on the new inbound too."""
     second = replace(VLESS, name="second")
@@ -247,16 +249,15 @@ async def test_quirk_bulk_attach_drops_flow(version: str) -> None:
         for write in writes:
             await scene.panel.act(write)
 
-        flows = [entry_of(scene, new, record.email)["flow"] for record in records]
+        entries = [await scene.hand.entry(new, record.email) for record in records]
         assert [1, 1] == [len(write.members) for write in writes]
-        assert ["xtls-rprx-vision"] * 2 == flows
+        assert ["xtls-rprx-vision"] * 2 == [entry["flow"] for entry in entries]
 
 
 @pytest.mark.quirk("hysteria-name")
 async def test_quirk_hysteria_name() -> None:
     """An upgrade across 3.2.0 gives the inbound another protocol, and it is still the same one."""
-    hysteria = Listener("hysteria2", "hysteria2")
-    async with stage("3.1.0", hysteria) as scene:
+    async with stage("3.1.0", HYSTERIA2) as scene:
         before = await scene.look()
         scene.simulated.upgrade("3.6.0")
         scene.simulated.state.inbounds[scene.inbounds["hysteria2"]].protocol = "hysteria"
@@ -269,7 +270,7 @@ async def test_quirk_hysteria_name() -> None:
 
 
 @pytest.mark.quirk("slash-in-path")
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", simulated(VERSIONS))
 async def test_quirk_slash_in_path(version: str) -> None:
     """What no path can address is said, and nothing is sent; ours never holds a slash."""
     async with stage(version, TROJAN) as scene:
@@ -301,8 +302,8 @@ def test_derived_passwords_hold_no_slash(size: int) -> None:
 
 
 @pytest.mark.quirk("delete-says-success")
-@pytest.mark.parametrize(("version", "by"), [("2.3.15", "credential"), ("2.8.11", "email")])
-async def test_quirk_delete_says_success(version: str, by: str) -> None:
+@pytest.mark.parametrize("version", params(OLD))
+async def test_quirk_delete_says_success(version: str) -> None:
     async with stage(version, VMESS) as scene:
         inbound = scene.inbounds["vmess"]
         record = make_record(1, VMESS, inbound)
@@ -311,31 +312,36 @@ async def test_quirk_delete_says_success(version: str, by: str) -> None:
 
         outcome = await scene.write(Verb.DELETE, make_record(7, VMESS, inbound))
 
-        expected = {"credential": Verdict.APPLIED, "email": Verdict.REJECTED}
-        assert expected[by] is outcome.verdict
-        assert [by == "email"] == ["delClientByEmail" in asked for asked in scene.requests()]
+        by_email = scene.features.deletes_by_email
+        assert (Verdict.REJECTED if by_email else Verdict.APPLIED) is outcome.verdict
+        assert [by_email] == ["delClientByEmail" in asked for asked in scene.requests()]
 
 
 @pytest.mark.quirk("first-with-the-key")
-@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("version", params(OLD))
 @pytest.mark.parametrize("listener", [VMESS, TROJAN], ids=["vmess", "trojan"])
 async def test_quirk_first_with_the_key(version: str, listener: Listener) -> None:
     """A foreign client that has our credential, put before ours, is neither changed nor deleted."""
     async with stage(version, listener) as scene:
         inbound = scene.inbounds[listener.name]
         record = make_record(1, listener, inbound)
-        theirs = {"id": record.uuid, "password": record.password, "email": "theirs", "subId": "t"}
-        by_hand.add_client(scene.simulated, inbound, {"enable": True, **theirs})
+        theirs = {
+            "id": record.uuid,
+            "password": record.password,
+            "email": HAND,
+            "subId": "x3f-hand",
+        }
+        await scene.hand.add_client(inbound, theirs)
         await scene.create(record)
         current = held(await scene.client(record.email))
-        before = await scene.client("theirs")
+        before = await scene.client(HAND)
 
         updated = await scene.write(Verb.UPDATE, replace(record, limit_ip=9, current=current))
         deleted = await scene.write(Verb.DELETE, replace(record, current=current))
 
         told = Verdict.APPLIED if scene.features.deletes_by_email else Verdict.REJECTED
         assert (Verdict.REJECTED, told) == (updated.verdict, deleted.verdict)
-        assert before == await scene.client("theirs")
+        assert before == await scene.client(HAND)
 
 
 @pytest.mark.quirk("localised-messages")
@@ -353,10 +359,10 @@ async def test_quirk_localised_messages(version: str) -> None:
 
 
 @pytest.mark.quirk("refused-yet-stored")
-@pytest.mark.parametrize("version", NEW)
+@pytest.mark.parametrize("version", params(NEW))
 async def test_quirk_refused_yet_stored(version: str) -> None:
     async with stage(version, VLESS) as scene:
-        record = make_record(1, VLESS, scene.inbounds["vless"], InboundId(99))
+        record = make_record(1, VLESS, scene.inbounds["vless"], InboundId(999_999))
 
         outcome = await scene.write(Verb.CREATE, record)
 
@@ -365,7 +371,7 @@ async def test_quirk_refused_yet_stored(version: str) -> None:
 
 
 @pytest.mark.quirk("group-is-skipped")
-@pytest.mark.parametrize("version", [v for v in BULK if v >= "3.2.8"])
+@pytest.mark.parametrize("version", params(versions("3.2.8")))
 async def test_quirk_group_is_skipped(version: str) -> None:
     """The innocent is named with the reason of the guilty, and is created in a chunk of its own."""
     async with stage(version, VLESS, VMESS) as scene:
@@ -385,7 +391,7 @@ async def test_quirk_group_is_skipped(version: str) -> None:
 
 
 @pytest.mark.quirk("hybrid-family")
-@pytest.mark.parametrize("version", ["3.0.0", "3.0.2"])
+@pytest.mark.parametrize("version", params(versions("3.0.0", before="3.1.0")))
 async def test_quirk_hybrid_family(version: str) -> None:
     """Sessions as in later versions, bearer tokens too; clients as before."""
     options = PanelOptions(token="t" * 48)
