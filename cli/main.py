@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from inspect import BoundArguments, isawaitable
 from types import FrameType
 from typing import Any
@@ -152,11 +152,22 @@ def _words(tokens: Sequence[str]) -> str:
 def _call(command: Callable[..., Any], bound: BoundArguments) -> int:
     answer = command(*bound.args, **bound.kwargs)
     if isawaitable(answer):
-        answer = asyncio.run(_awaited(answer))
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            answer = asyncio.run(_until_terminated(answer))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt(_TERMINATED) from None
+        finally:
+            # The loop puts the system's default in the place of its own handler.
+            signal.signal(signal.SIGTERM, handler)
     return int(answer or 0)
 
 
-async def _awaited(answer: Any) -> Any:  # noqa: ANN401 - what a command answers
+async def _until_terminated(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what a command answers
+    """Cancel the command at SIGTERM, so that everything it opened is closed in order."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await answer
 
 

@@ -35,7 +35,7 @@ def exit_code(report: "FleetReport") -> Exit:
     """Sum a run up: a node that could not be worked on weighs most, then a guard, then drift."""
     if report.failed:
         return Exit.ERROR
-    if report.blocked:
+    if _blocked(report):
         return Exit.BLOCKED
     return Exit.DONE if report.in_sync else Exit.DRIFT
 
@@ -52,6 +52,10 @@ def state_of(node: "NodeReport") -> str:
         ("drifted", not node.is_in_sync),
     )
     return next((state for state, holds in states if holds), "in sync")
+
+
+def _blocked(report: "FleetReport") -> int:
+    return sum(state_of(node) == "blocked" for node in report.nodes)
 
 
 # -- JSON ------------------------------------------------------------------------------------------
@@ -181,9 +185,8 @@ def summary(report: "FleetReport", *, planned: bool) -> Text:
     """Say the whole in one sentence, and what to do next."""
     if report.failed:
         return Text(f"{count(len(report.failed), 'node')} could not be worked on", Tone.BAD)
-    if report.blocked:
-        blocked = count(len(report.blocked), "node")
-        return Text(f"{blocked} blocked: a person decides, see above", Tone.BAD)
+    if blocked := _blocked(report):
+        return Text(f"{count(blocked, 'node')} blocked: a person decides, see above", Tone.BAD)
     if report.in_sync:
         return Text(f"in sync: {count(len(report.nodes), 'node')}", Tone.GOOD)
     left = sum(node.actions_left + node.waiting for node in report.nodes)

@@ -280,10 +280,7 @@ def _stay(stage: Stage, variables: dict[str, str]) -> None:
             f"x3fleet keys show {key}",
             f"x3fleet keys rotate {key}; x3fleet plan; x3fleet reconcile now",
             "x3fleet doctor",
-            *(
-                f"curl {panel.control_url}/state    # {panel.spec.node}"
-                for panel in stage.panels
-            ),
+            *(f"curl {panel.control_url}/state    # {panel.spec.node}" for panel in stage.panels),
         )
     )
     with contextlib.suppress(KeyboardInterrupt):
