@@ -155,6 +155,14 @@ class Hand:
         key = entry[_KEYS.get(inbound["protocol"], "id")]
         await self.post(f"panel/api/inbounds/{inbound['id']}/delClient/{key}")
 
+    async def delete_records(self, emails: list[str]) -> None:
+        """Delete clients from 3.1.0 on, in one call where the version has it."""
+        if self.version >= (3, 2, 0):
+            await self.post("panel/api/clients/bulkDel", {"emails": emails})
+            return
+        for email in emails:
+            await self.delete_client(email)
+
     # -- talking -----------------------------------------------------------------------------------
 
     async def get(self, path: str) -> Any:
