@@ -46,7 +46,7 @@ def demo(
             stack.enter_context(_told_on_stderr())
         panels = stack.enter_context(running_panels(scenario.panels, login, folder))
         stage = Stage(scenario, panels, folder, data)
-        variables = _variables(folder, login)
+        variables = _variables(folder, login, scenario)
         with only(variables):
             outcome = stage.play()
         if not once:
@@ -233,13 +233,15 @@ def _by_hand(email: str) -> dict[str, Any]:
     }
 
 
-def _variables(folder: Path, login: Login) -> dict[str, str]:
-    return {
+def _variables(folder: Path, login: Login, scenario: Scenario) -> dict[str, str]:
+    variables = {
         "X3FLEET_DATABASE__URL": f"sqlite:///{folder / 'x3fleet.db'}",
         "X3FLEET_DEMO_USERNAME": login.username,
         "X3FLEET_DEMO_PASSWORD": login.password,
-        "X3FLEET_DEMO_TOKEN": login.token,
     }
+    if any(panel.token for panel in scenario.panels):
+        variables["X3FLEET_DEMO_TOKEN"] = login.token
+    return variables
 
 
 class _Plain(io.TextIOBase):

@@ -135,7 +135,8 @@ def check_doubles(nodes: tuple[NodeFacts, ...]) -> Iterator[Finding]:
     """Find one panel behind two nodes: by its address, and by its GUID."""
     panels: dict[str, list[str]] = {}
     for node in nodes:
-        panels.setdefault(f"address {node.declared.panel}", []).append(node.declared.name)
+        address = f"address {node.declared.panel}{node.declared.path}"
+        panels.setdefault(address, []).append(node.declared.name)
         guid = getattr(node.look, "guid", None) or node.guid
         if guid:
             panels.setdefault(f"GUID {guid[:8]}", []).append(node.declared.name)

@@ -141,7 +141,7 @@ def _facts(
     url = urlsplit(detail.url)
     panel = Endpoint((url.hostname or "").lower(), url.port or default_port(url.scheme))
     return NodeFacts(
-        declared=DeclaredNode(report.node, panel, detail.address),
+        declared=DeclaredNode(report.node, panel, detail.address, url.path),
         report=report,
         look=look,
         orphaned=detail.summary.orphaned,

@@ -31,11 +31,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredNode:
-    """What a declared node explains: its panel, and the host that customers connect to."""
+    """What a declared node explains: its panel, and the host that customers connect to.
+
+    `path`: the panel's base path; several panels may share a host and port behind a proxy.
+    """
 
     name: str
     panel: Endpoint
     address: str
+    path: str = "/"
 
 
 def endpoints_in(text: str) -> tuple[Endpoint, ...]:
