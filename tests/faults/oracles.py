@@ -151,6 +151,7 @@ def check_rows(world: World) -> None:
         there = any(c.email.lower() == email.lower() for c in world.panels[node].ours())
         # A placeholder, or a client that is off, is not put back as long as nothing needs it.
         needed = row.key is not None and _in_force(world, row.key)
+        needed = needed and (node, email) not in _taken(world)
         if node in ready and row.state is JournalState.LIVE and needed and not there:
             raise Violation(f"L1: {email} is recorded as live and is not on {node}")
 
@@ -162,11 +163,11 @@ def _in_force(world: World, key: KeyId) -> bool:
 
 
 def _taken(world: World) -> set[tuple[str, str]]:
-    """Name rows of creates that can never succeed, since a stranger holds the email."""
+    """Name rows whose email a stranger holds: nothing of ours can be there."""
     return {
         (name, email)
         for (name, email), row in world.store.journal.items()
-        if row.state is JournalState.INTENDED
+        if row.state is not JournalState.GONE
         and email.lower() in {c.email.lower() for c in world.panels[name].foreign().values()}
     }
 

@@ -26,13 +26,15 @@ def check_truth(world: World, node: NodeName) -> None:
         for email in emails_of(store, key, panel.features, store.nodes[node].bound or ()):
             wanted[email] = key
     ours = [c for c in panel.ours() if not _is_placeholder(store, node, c.email)]
+    # A stranger holds the email: the key waits for its rotation.
+    taken = {client.email.lower() for client in panel.foreign().values()}
     there = Counter(c.email.lower() for c in ours)
     extra = {e: n for e, n in there.items() if n > 1 or e not in wanted}
     if extra:
         raise Violation(f"L1: {node} holds what nobody wants: {extra}")
     for email, key in wanted.items():
         ended = store.subscriptions[store.keys[key].subscription].ended_by(world.clock.now)
-        if ended is None and email not in there:
+        if ended is None and email not in there and email not in taken:
             raise Violation(f"L1: {node} misses {email}")
     for client in ours:
         key = wanted[client.email.lower()]

@@ -1,6 +1,7 @@
 """Two nodes, people, hands on panels, faults and time in any order: the promises hold throughout."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,17 +9,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from controller.core import effects as fx
 from controller.core.features import Version
 from desired_state.model.node import Mode
-from desired_state.model.policy import MoveOrder
+from desired_state.model.policy import MoveOrder, Policy
 from tests.fakes import people
 from tests.fakes.faults import LOOKS, SINGLE_WRITES, Fault
-from tests.fakes.panel import FakePanel
+from tests.fakes.panel import GUIDS_SINCE, FakePanel
 from tests.fakes.people import DE, NL
 from tests.fakes.world import World
 from tests.faults import oracles
 from tests.faults.safety import Safety, no_live_tombstone, one_generation
-from tests.faults.scenarios import marked, stranger
+from tests.faults.scenarios import email_of, marked, stranger
 from tests.faults.truth import check_truth
 from tests.strategies import fault_maps, key_letters, nodes
 
@@ -26,6 +28,10 @@ DEEP = bool(os.environ.get("X3FLEET_TEST_DEEP"))
 HOUR_S = 3_700
 LOOK_FAULTS = st.sampled_from((None, *LOOKS, Fault.CRASH))
 WRITE_FAULTS = st.sampled_from((None, *SINGLE_WRITES, Fault.CRASH, Fault.BUSY, Fault.FENCED))
+
+
+CAUTIOUS = Policy(max_delete_floor=2, max_shrink_floor=2)
+"""Guards that trip in a fleet of four keys already."""
 
 
 class Fleet(RuleBasedStateMachine):
@@ -42,6 +48,8 @@ class Fleet(RuleBasedStateMachine):
         self.world.watch = Safety()
         self.world.merciful = True
         self.strangers = 0
+        for row in self.world.store.nodes.values():
+            row.policy = CAUTIOUS
 
     @initialize(letters=st.sets(key_letters(), max_size=2))
     def start(self, letters: set[str]) -> None:
@@ -108,6 +116,16 @@ class Fleet(RuleBasedStateMachine):
             self.strangers += 1
             panel.add_by_hand(client)
 
+    @precondition(lambda self: self.strangers < 4)
+    @rule(node=nodes(), k=key_letters(), ahead=st.integers(0, 1))
+    def look_alike_added(self, node: str, k: str, ahead: int) -> None:
+        """A stranger takes the email that a key has, or will have after its next rotation."""
+        panel, row = self.world.panels[node], self.world.store.keys.get(people.key_id(k))
+        email = email_of(panel.version, k, (row.generation if row else 1) + ahead)
+        if not panel.numbers_of(email):
+            self.strangers += 1
+            panel.add_by_hand(replace(stranger(50 + self.strangers), email=email))
+
     @rule(node=nodes(), i=st.integers(0, 5))
     def hand_delete(self, node: str, i: int) -> None:
         email = self._email(node, i)
@@ -168,6 +186,29 @@ class Fleet(RuleBasedStateMachine):
     @rule(node=nodes(), fault=LOOK_FAULTS)
     def cycle_with_a_bad_first_look(self, node: str, fault: Fault | None) -> None:
         self.world.turn(node, {} if fault is None else {0: fault})
+
+    @rule(node=nodes(), nth=st.integers(0, 2), write=WRITE_FAULTS, look=LOOK_FAULTS)
+    def cycle_with_a_fault_at_a_write(
+        self, node: str, nth: int, write: Fault | None, look: Fault | None
+    ) -> None:
+        """Aimed: a fault at the write that would come, and one at the look that verifies it."""
+        effects = self.world.copy().turn(node).effects
+        writes = [i for i, effect in enumerate(effects) if isinstance(effect, fx.Write)]
+        if len(writes) > nth:
+            at = writes[nth]
+            plan = {at: write, at + 1: look}
+            self.world.turn(node, {i: f for i, f in plan.items() if f is not None})
+
+    @rule(faults=fault_maps())
+    def another_panel_answers_for_a_while(self, faults: dict[int, Fault]) -> None:
+        """Only panels that have a GUID can be told apart for sure."""
+        panel = self.world.panels[NL]
+        guid, older = panel.guid, panel._older
+        if panel.version >= GUIDS_SINCE:
+            panel.set_guid("guid-of-another")
+            self.world.turn(NL, faults)
+            panel.set_guid(guid)
+            panel._older = older
 
     @rule(k=key_letters(), node=nodes(), f=fault_maps(), g=fault_maps())
     def want_fault_unwant_fault(self, k: str, node: str, f: dict, g: dict) -> None:
