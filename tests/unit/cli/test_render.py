@@ -1,0 +1,76 @@
+"""What is printed where nobody watches is plain, whole and stable."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cli.render import Grid, Output, Page, Text, Tone, ago, count, day, show, to_json
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def test_a_table_outside_a_terminal_is_plain_and_nothing_is_cut(capsys) -> None:
+    long = "x" * 300
+    grid = Grid(("NODE", "LIVE", "WHY"), (("nl-1", 7, Text("fine", Tone.GOOD)), ("d", 12, long)))
+
+    show(Page({}, (grid, Text("[bold]done[/]", Tone.BAD))), Output.TABLE)
+
+    assert capsys.readouterr().out == (
+        f"NODE  LIVE  WHY\nnl-1     7  fine\nd       12  {long}\n[bold]done[/]\n"
+    )
+
+
+def test_an_empty_table_says_what_to_do(capsys) -> None:
+    show(Page({}, (Grid(("KEY",), (), empty="no key; issue one"),)), Output.TABLE)
+
+    assert capsys.readouterr().out == "no key; issue one\n"
+
+
+def test_colour_is_for_terminals_alone(capsys, monkeypatch) -> None:
+    """Whatever the environment asks for."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show(Page({}, (Text("bad", Tone.BAD),)), Output.TABLE)
+    piped = capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    show(Page({}, (Text("bad", Tone.BAD),)), Output.TABLE)
+
+    assert "bad\n" == piped
+    assert "\x1b[" in capsys.readouterr().out
+
+
+def test_json_is_one_line_with_moments_as_text(capsys) -> None:
+    show(Page({"at": NOW, "title": "Месяц", "none": None}), Output.JSON)
+
+    assert capsys.readouterr().out == (
+        '{"at": "2026-11-23T09:00:00+00:00", "title": "Месяц", "none": null}\n'
+    )
+
+
+def test_a_value_without_a_form_in_json_is_a_bug() -> None:
+    with pytest.raises(TypeError, match="set has no form"):
+        to_json({"x": {1}})
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "told"),
+    [
+        (0, "node", "0 nodes"), (1, "node", "1 node"), (2, "policy", "2 policies"),
+        (2, "key", "2 keys"), (1, "policy", "1 policy"),
+    ],
+)  # fmt: skip
+def test_how_many(number: int, noun: str, told: str) -> None:
+    assert told == count(number, noun)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7_199, "1 h"), (200_000, "2 d"), (-5, "0 s")],
+)
+def test_how_long_ago(seconds: int, told: str) -> None:
+    assert told == ago(NOW - timedelta(seconds=seconds), NOW)
+
+
+def test_a_day_and_no_day() -> None:
+    assert ("2026-11-23", "no end", "") == (day(NOW), day(None), ago(None, NOW))
