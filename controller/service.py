@@ -242,9 +242,11 @@ async def open_controller(
     async with open_store(settings.store, clock=time) as store:
         await check_version(store)
         pool = PanelPool(clock=time, observer=observer)
+        controller = build_controller(store, pool, time, settings)
         try:
-            yield build_controller(store, pool, time, settings)
+            yield controller
         finally:
+            controller.worker.close()
             await pool.close()
 
 

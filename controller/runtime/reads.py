@@ -52,6 +52,7 @@ from desired_state.store.convert import node_from, policy_from, seed_place
 from desired_state.store.engine import Store
 from desired_state.store.installation import read_ownership
 from desired_state.store.tables.desired import NodeRow, PolicyRow
+from desired_state.store.watch import Watch
 
 TOMBSTONES_LIVE = timedelta(days=30)
 """Longer than the oldest backup that somebody may restore."""
@@ -68,6 +69,7 @@ _ROW = (
 class Approach:
     """What is known of a node before it is contacted.
 
+    `glance`: of the database file when this was read, see `store.watch`.
     `fault`: why its panel cannot be contacted at all. `refused`: the panel refused these very
     credentials and nobody has asked for another try. `asked`: a person asks for one now.
     """
@@ -77,6 +79,7 @@ class Approach:
     fault: str | None = None
     refused: bool = False
     asked: bool = False
+    glance: int | None = None
 
 
 class Reader:
@@ -93,6 +96,11 @@ class Reader:
         self._versions = versions
         self._lease = lease
         self._known: dict[NodeName, tuple[object, Desired]] = {}
+        self._watch = Watch(store)
+
+    def close(self) -> None:
+        """Let go of the database file."""
+        self._watch.close()
 
     async def approach(self, node: NodeName) -> Approach:
         """Resolve a node's target, and whether its credentials may be tried.
@@ -119,10 +127,16 @@ class Reader:
         return Approach(target, revision, refused=not asked, asked=asked)
 
     async def approach_since(self, before: Approach) -> Approach:
-        """Approach anew if any command has run since; one row otherwise."""
+        """Approach anew if any command has run since; a glance or one row otherwise."""
+        # The glance comes first: what is committed after it shows in the next one.
+        glance = self._watch.glance()
+        if glance is not None and glance == before.glance:
+            return before
         async with self._store.reading() as session:
             revision = await _revision(session)
-        return before if revision == before.revision else await self.approach(before.target.node)
+        same = revision == before.revision
+        approach = before if same else await self.approach(before.target.node)
+        return replace(approach, glance=glance)
 
     async def desired(
         self, node: NodeName, now: datetime, overlay: Overlay = NOTHING_MORE

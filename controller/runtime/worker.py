@@ -78,13 +78,14 @@ class TurnReport:
 
 @dataclass(slots=True)
 class _Turn:
-    """What changes while a turn runs."""
+    """What changes while a turn runs. `approach`: as it began; `seen`: as last read."""
 
     node: NodeName
     cycle: str
     started_at: datetime
     started_s: float
     approach: Approach
+    seen: Approach
     overlay: Overlay = NOTHING_MORE
     out_of_time: bool = False
     recorded: bool = False
@@ -124,6 +125,10 @@ class Worker:
         self._limits = limits or Limits()
         self._widths: dict[NodeName, int] = {}
 
+    def close(self) -> None:
+        """Let go of the database file; panels belong to the pool."""
+        self._reader.close()
+
     async def turn(self, node: NodeName) -> TurnReport:
         """Reconcile one node once."""
         return await self._run(node, self._reconcile)
@@ -151,7 +156,8 @@ class Worker:
         """
         approach = await self._reader.approach(node)
         started_s = self._clock.monotonic()
-        return await self._observe(_Turn(node, "", self._clock.now(), started_s, approach))
+        turn = _Turn(node, "", self._clock.now(), started_s, approach, approach)
+        return await self._observe(turn)
 
     async def _run(
         self, node: NodeName, steps: Callable[["_Turn"], Awaitable[Result]]
@@ -164,7 +170,7 @@ class Worker:
                 if approach.asked:
                     # The panel's session remembers the refusal too.
                     await self._pool.drop(node)
-                turn = _Turn(node, cycle, self._clock.now(), started_s, approach)
+                turn = _Turn(node, cycle, self._clock.now(), started_s, approach, approach)
                 result = await steps(turn)
             except (StoreError, LeaseError, ConfigError) as error:
                 log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
@@ -258,7 +264,8 @@ class Worker:
 
     async def _forbids(self, turn: _Turn, verb: fx.Verb) -> str:
         """Say why a write may not start now; empty when it may."""
-        approach = await self._reader.approach_since(turn.approach)
+        approach = await self._reader.approach_since(turn.seen)
+        turn.seen = approach
         # Last, after every wait: from here to the request nothing comes between.
         if not self._lease.may_write(turn.node):
             return "the lease is over"
