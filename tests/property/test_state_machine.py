@@ -295,7 +295,7 @@ class OlderFleet(Fleet):
 
 
 COMMON = settings(
-    max_examples=3_000 if DEEP else 400,
+    max_examples=3_000 if DEEP else 250,
     stateful_step_count=40,
     deadline=None,
     derandomize=not DEEP,
