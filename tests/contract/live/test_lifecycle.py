@@ -4,16 +4,14 @@ Manifest, issue, reconcile, rotate, revoke: after each step the panel is read pa
 tests run over simulated panels on real ports and, given an address, over a real one.
 """
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from desired_state.model.ids import KeyId
 from tests.contract.live.address import LIVE
-from tests.contract.live.fleet import DEVICES, TRAFFIC_GIB, Fleet, open_fleet
+from tests.contract.live.conftest import Open
+from tests.contract.live.fleet import DEVICES, TRAFFIC_GIB
 from tests.contract.panels.listeners import (
     HYSTERIA2,
     SS_16,
@@ -30,21 +28,7 @@ SPINE = ("2.3.15", "2.9.4", "3.0.2", "3.1.0", "3.2.8", "3.6.0", *LIVE[:1])
 WIDE = (VLESS, VMESS, TROJAN, SS_LEGACY, SS_32, HYSTERIA2)
 """One client is in all of them; a second size of a shadowsocks key would be refused."""
 
-Open = Callable[..., Awaitable[Fleet]]
-
 every_panel = pytest.mark.parametrize("version", params(SPINE))
-
-
-@pytest.fixture
-async def open_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
-    """Give fleets that end with the test, and take from a real panel what was put there."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def enter(*listeners: Listener, **versions: str) -> Fleet:
-            opened = open_fleet(tmp_path, monkeypatch, *listeners, **versions)
-            return await stack.enter_async_context(opened)
-
-        yield enter
 
 
 @every_panel
