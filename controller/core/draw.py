@@ -215,17 +215,17 @@ class _Drawing:
             return  # An inbound that is off or gone unplaces nothing and creates nothing.
         if not want.enable:
             return  # A client that is off anyway is created when it is on again.
-        if row.state is JournalState.LIVE:
+        is_live = row.state is JournalState.LIVE
+        if is_live:
             self.missing.append(want.email)
-        if not self.look.features.readd_doubles:
+        never_sent = not is_live and row.create_unknown_at is None
+        if never_sent or not self.look.features.readd_doubles:
             self._create(want, row)
         elif self._may_be_on_its_way(row):
             self.waiting.append(Waiting(want.email, "its create may still be on its way"))
         else:
-            drift = row.state is JournalState.LIVE
-            self.actions.append(
-                delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True, drift=drift)
-            )
+            clearing = delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True, drift=is_live)
+            self.actions.append(clearing)
 
     def _may_be_on_its_way(self, row: JournalRow) -> bool:
         wait = timedelta(seconds=self.desired.policy.unknown_create_wait_s)

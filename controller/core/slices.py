@@ -167,6 +167,7 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
         yield from perform(JournalIntent(turn.target.node, rows, turn.desired.epoch))
         turn.put_rows(rows)
     tried = yield from send(turn, _change_writes(turn, pairs))
+    yield from take_back(turn, [a for a, _ in creates], tried)
     if not tried or not (yield from look_again(turn)):
         return
     sent = {member.email.lower() for write, _ in tried for member in write.members}
@@ -183,6 +184,25 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if is_placeholder_action(piece[0]):
         live = {row.email for row in turn.desired.journal if row.state is JournalState.LIVE}
         turn.held_inbounds |= {i for a in piece if a.email not in live for i in a.inbound_ids}
+
+
+def take_back(turn: Turn, creates: list[Action], tried: list[tuple[Write, Outcome]]) -> Steps[None]:
+    """Record that creates were not sent after all: nothing of them is on its way.
+
+    Without this they would count as lost answers: a wait, and on panels that may store a client twice
+    a delete for each; a turn that is cut short again and again would never get beyond those.
+    """
+    sent = {m.email.lower() for w, _ in tried if w.verb is Verb.CREATE for m in w.members}
+    unsent = {a.email.lower(): a.row for a in creates if a.email.lower() not in sent}
+    if not unsent:
+        return
+    rows = tuple(
+        unsent[email] or replace(row, create_unknown_at=None)
+        for row in turn.desired.journal
+        if (email := row.email.lower()) in unsent
+    )
+    yield from perform(RecordRows(turn.target.node, rows, turn.desired.epoch))
+    turn.put_rows(rows)
 
 
 def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = ()) -> Steps[None]:

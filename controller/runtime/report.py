@@ -35,12 +35,17 @@ class NodeProgress:
     turn: TurnReport | None = None
 
 
+def left_of(result: Result) -> int:
+    """Count what a turn left to do, or waiting."""
+    return len(result.remaining.actions) + len(result.remaining.waiting)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeReport:
     """All turns of one node, added up. `last`: the result of the last turn that did not break off.
 
     `first`: that of the first one: its plan is what there was to do. `error`: why the last turn broke
-    off. Seconds in `duration_s`.
+    off. `least_left`: actions that the best turn left. Seconds in `duration_s`.
     """
 
     node: NodeName
@@ -56,6 +61,7 @@ class NodeReport:
     error: str = ""
     first: Result | None = None
     last: Result | None = None
+    least_left: int | None = None
 
     def plus(self, turn: TurnReport) -> "NodeReport":
         """Add a turn."""
@@ -79,6 +85,7 @@ class NodeReport:
             looks=self.looks + result.looks,
             first=self.first or result,
             last=result,
+            least_left=min(left for left in (self.least_left, left_of(result)) if left is not None),
         )
 
     @property

@@ -13,7 +13,7 @@ import structlog
 
 from controller.core.result import Result
 from controller.runtime.records import Records
-from controller.runtime.report import NodeProgress, NodeReport, Stage
+from controller.runtime.report import NodeProgress, NodeReport, Stage, left_of
 from controller.runtime.worker import TurnReport, Worker
 from controller.telemetry import events
 from desired_state.model.ids import NodeName
@@ -65,7 +65,7 @@ class Rounds:
         while todo and counted < MOST_ROUNDS:
             self.number += 1
             turns = await self._round(sorted(todo))
-            counted += not any(turn.out_of_time for turn in turns)
+            counted += not any(_was_cut_at_work(turn, reports[turn.node]) for turn in turns)
             for turn in turns:
                 reports[turn.node] = reports[turn.node].plus(turn)
             todo = {turn.node for turn in turns if _goes_on(turn)}
@@ -98,6 +98,16 @@ class Rounds:
             # The one place where whatever is left ends: one traceback, and the fleet goes on.
             log.exception(events.CYCLE_BROKEN_OFF, node=node, error=type(error).__name__)
             return TurnReport(node, None, 0.0, error=f"a defect: {type(error).__name__}")
+
+
+def _was_cut_at_work(turn: TurnReport, before: NodeReport) -> bool:
+    """Whether time cut a turn short that left less to do than any turn of its node before.
+
+    One that was cut and got nowhere counts like any other: else a run could go on for ever.
+    """
+    if not turn.out_of_time or turn.result is None:
+        return False
+    return before.least_left is None or left_of(turn.result) < before.least_left
 
 
 def _goes_on(turn: TurnReport) -> bool:

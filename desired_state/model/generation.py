@@ -36,7 +36,7 @@ class JournalRow:
     is `credentials.digest_secrets` of its three credentials.
     `password_bytes`: the size fixed for this generation here.
     `create_unknown_at`: since when a create of it may still be on its way: set with the intent, None once
-    a look has shown it.
+    a look has shown it, or when it is known not to have been sent.
     `delete_attempts`: deletes that were answered and yet a look still showed it.
     `projection`: digest of what was last proved equal here; a difference under the same digest is drift,
     under another one somebody changed what is wanted.
