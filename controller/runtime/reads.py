@@ -6,7 +6,7 @@ there may be thousands.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -293,7 +293,7 @@ class _InboundIds(dict[str, tuple[InboundId, ...]]):
         return ids
 
 
-def _journal_row(node: NodeName, row: Any, ids: _InboundIds) -> JournalRow:  # noqa: ANN401
+def _journal_row(node: NodeName, row: Sequence[Any], ids: _InboundIds) -> JournalRow:
     return JournalRow(
         node,
         Email(row[0]),

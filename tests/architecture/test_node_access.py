@@ -26,7 +26,7 @@ READERS = {
     "desired_state/commands/nodes.py": "the one writer; refuses one panel declared twice",
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
     "controller/panels/": "talks to the panel that its NodeTarget names",
-    "desired_state/queries/node.py": "builds the one NodeTarget",
+    "cli/doctor/endpoints.py": "compares every address that it finds with the declared ones",
     "controller/runtime/worker.py": "compares two targets before each write",
 }
 BUILDERS = {

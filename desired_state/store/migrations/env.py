@@ -38,8 +38,8 @@ def flat_metadata() -> MetaData:
         # Both arguments say "no schema"; the library's annotations know neither.
         table.to_metadata(
             flat,
-            schema=None,  # type: ignore[arg-type]
-            referred_schema_fn=lambda *_: BLANK_SCHEMA,  # type: ignore[arg-type]
+            schema=None,  # type: ignore[arg-type]  # None is meant
+            referred_schema_fn=lambda *_: BLANK_SCHEMA,  # type: ignore[arg-type]  # as documented
         )
     return flat
 
