@@ -4,7 +4,7 @@ Pure. Callers: everything that shows conditions. Not here: what the condition sa
 """
 
 _ADVICE = {
-    "CredentialsRefused": "correct the secret, then x3fleet nodes resume {node}; one login was tried",
+    "CredentialsRefused": "correct the secret; x3fleet nodes resume {node} tries the same one again",
     "TlsMismatch": "renew the panel's certificate, or correct spec.panel.tls in its manifest",
     "NotAPanel": "compare spec.panel.url with the panel's own address, base path included",
     "UnsupportedVersion": "upgrade the panel to 2.3.15 or later, or take the node out",
@@ -28,6 +28,17 @@ _ADVICE = {
 }
 
 
-def advise(reason: str, node: str) -> str:
-    """Say what to do; empty where the condition's own message says it."""
+_ALWAYS = frozenset({"CredentialsRefused"})
+"""Advice that adds a command to what the message advises."""
+
+
+def advise(reason: str, node: str, message: str = "") -> str:
+    """Say what to do; empty where the condition's own message ends with it, in parentheses."""
+    if message.endswith(")") and reason not in _ALWAYS:
+        return ""
     return _ADVICE.get(reason, "").format(node=node)
+
+
+def full_name(kind: str, reason: str) -> str:
+    """Name a condition by its type and reason, said once where they are one word."""
+    return kind if kind == reason else f"{kind}/{reason}"

@@ -16,6 +16,9 @@ from cyclopts import Parameter
 
 WIDE = 10_000
 """Columns of a console that is no window: nothing is ever cut there."""
+GAP = 2
+LAST = 30
+"""Columns that the last column of a table has at least; a narrower window folds lines itself."""
 
 
 class Output(StrEnum):
@@ -114,19 +117,27 @@ def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of r
     if not block.rows:
         console.print(_styled(Text(block.empty, Tone.DIM)))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for number, column in enumerate(block.columns):
         counts = all(isinstance(row[number], int) for row in block.rows)
-        last = number == len(block.columns) - 1
         table.add_column(
             column,
             justify="right" if counts else "left",
-            no_wrap=not last,
+            no_wrap=number < len(block.columns) - 1,
             overflow="fold",
         )
     for row in block.rows:
         table.add_row(*(_styled(cell) for cell in row))
-    console.print(table)
+    # Without this a narrow window would squeeze the last column to a letter a line.
+    *others, last = _widths(block)
+    least = sum(others) + GAP * len(others) + min(last, LAST)
+    console.print(table, width=max(console.width, least), crop=False, no_wrap=False)
+
+
+def _widths(grid: Grid) -> list[int]:
+    rows = (grid.columns, *grid.rows)
+    texts = [[cell.text if isinstance(cell, Text) else str(cell) for cell in row] for row in rows]
+    return [max(len(row[number]) for row in texts) for number in range(len(grid.columns))]
 
 
 def _styled(cell: Cell) -> Any:  # noqa: ANN401 - a text of rich

@@ -7,7 +7,7 @@ condition (`advice`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cli.advice import advise
+from cli.advice import advise, full_name
 from cli.exits import Exit
 from cli.render import Block, Cell, Grid, Text, Tone, count
 
@@ -168,7 +168,7 @@ def run_blocks(report: "FleetReport") -> Iterator[Block]:
     yield Grid(
         (
             "NODE", "STATE", "CREATED", "DELETED", "UPDATED", "HEALED", "VERIFIED", "WITHHELD",
-            "FOREIGN", "WHY",
+            "FOREIGN",
         ),
         tuple(_run_row(node) for node in report.nodes),
         empty="no node is declared; x3fleet manifests apply DIR declares them",
@@ -183,10 +183,11 @@ def run_blocks(report: "FleetReport") -> Iterator[Block]:
 
 def summary(report: "FleetReport", *, planned: bool) -> Text:
     """Say the whole in one sentence, and what to do next."""
-    if report.failed:
-        return Text(f"{count(len(report.failed), 'node')} could not be worked on", Tone.BAD)
-    if blocked := _blocked(report):
-        return Text(f"{count(blocked, 'node')} blocked: a person decides, see above", Tone.BAD)
+    failed, blocked = len(report.failed), _blocked(report)
+    told = [f"{count(failed, 'node')} could not be worked on"] if failed else []
+    told += [f"{count(blocked, 'node')} blocked: a person decides"] if blocked else []
+    if told:
+        return Text(f"{'; '.join(told)}; see above", Tone.BAD)
     if report.in_sync:
         return Text(f"in sync: {count(len(report.nodes), 'node')}", Tone.GOOD)
     left = sum(node.actions_left + node.waiting for node in report.nodes)
@@ -207,7 +208,7 @@ def _plan_row(node: "NodeReport") -> tuple[Cell, ...]:
 def _run_row(node: "NodeReport") -> tuple[Cell, ...]:
     return (
         node.node, _state(node), node.created, node.deleted, node.updated, node.healed,
-        node.verified, node.withheld, _foreign(node), _why(node),
+        node.verified, node.withheld, _foreign(node),
     )  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def _error(node: "NodeReport") -> str:
 
 
 def _why(node: "NodeReport") -> str:
-    reasons = [f"{c.type.value}/{c.reason}" for c in _told(node)]
+    reasons = [full_name(c.type.value, c.reason) for c in _told(node)]
     if node.error:
         reasons.insert(0, "broken off")
     if node.waiting and not reasons:
@@ -279,9 +280,9 @@ def _needs_a_person(report: "FleetReport", verb: str) -> Iterator[Block]:
             yield Text(f"{node.node}: broken off: {node.error}", Tone.BAD)
         for condition in _told(node):
             tone = Tone.WARN if condition.type.value == "Drifted" else Tone.BAD
-            kind = f"{condition.type.value}/{condition.reason}"
+            kind = full_name(condition.type.value, condition.reason)
             yield Text(f"{node.node}: {kind}: {condition.message}", tone)
-            if advice := advise(condition.reason, node.node):
+            if advice := advise(condition.reason, node.node, condition.message):
                 yield f"    {advice}"
         yield from (_approvable(node, one) for one in node.blocked_sets)
     for lost in report.unschedulable:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cli.advice import advise
+from cli.advice import advise, full_name
 from cli.doctor.endpoints import (
     DeclaredNode,
     Endpoint,
@@ -98,8 +98,9 @@ def check_node(facts: NodeFacts) -> Iterator[Finding]:
         yield Finding("nodes", name, Level.OK, _answers(report))
     for condition in held:
         level = Level.WARN if condition.type.value == "Drifted" else Level.BAD
-        message = f"{condition.type.value}/{condition.reason}: {condition.message}"
-        yield Finding("nodes", name, level, message, advise(condition.reason, name))
+        message = f"{full_name(condition.type.value, condition.reason)}: {condition.message}"
+        hint = advise(condition.reason, name, condition.message)
+        yield Finding("nodes", name, level, message, hint)
 
 
 _QUIET = frozenset({"Ready", "Reconciling", "Paused"})

@@ -59,7 +59,7 @@ async def doctor(*, log_level: LogOption = "off", output: OutputOption = Output.
             for one in findings
         ],
     }
-    grid = Grid(("", "AREA", "SUBJECT", "FINDING"), tuple(_rows(findings)))
+    grid = Grid(("", "FINDING"), tuple(_rows(findings)))
     show(Page(document, (grid, _summary(findings, worst))), output)
     return _EXITS[worst]
 
@@ -160,7 +160,7 @@ def _rows(findings: list[Finding]) -> Iterator[tuple[Cell, ...]]:
     for one in findings:
         hint = f" ({one.hint})" if one.hint else ""
         level = Text(one.level.value, _TONES[one.level])
-        yield level, one.area, one.subject, f"{one.message}{hint}"
+        yield level, f"{one.subject}: {one.message}{hint}"
 
 
 def _summary(findings: list[Finding], worst: Level) -> Text:

@@ -101,7 +101,7 @@ async def move(
 
 async def revoke(
     *keys: Keys,
-    reason: Annotated[str, Parameter(help="for the audit")] = "revoked",
+    reason: Annotated[str, Parameter(help="for the audit")] = "asked for by an operator",
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Take keys away for good; every client of them is deleted and proved gone."""

@@ -161,7 +161,7 @@ def _state(summary: "KeySummary") -> Text:
 
 def _told(detail: "KeyDetail") -> Iterator[Block]:
     key, subscription = detail.key, detail.subscription
-    state = "" if key.is_wanted else f", {key.reason or 'revoked'}"
+    state = "" if key.is_wanted else f", revoked: {key.reason}"
     yield Text(f"key {key.id}, generation {key.generation}{state}", Tone.HEAD)
     ended = f", {detail.ended.value}" if detail.ended else ""
     quota = "" if subscription.quota_bytes is None else f" of {_size(subscription.quota_bytes)}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.advice import advise
+from cli.advice import advise, full_name
 from cli.exits import Exit
 from cli.nodes.change import NodeArgument
 from cli.opening import opened_store
@@ -42,7 +42,10 @@ async def list_nodes(*, output: OutputOption = Output.TABLE) -> Exit:
         tuple(_row(node, now) for node in nodes),
         empty="no node is declared; x3fleet manifests apply DIR declares them",
     )
-    show(Page({"nodes": [_document(node) for node in nodes]}, (grid,)), output)
+    blocks: list[Block] = [grid]
+    if any(node.visited and not node.ready for node in nodes):
+        blocks.append("x3fleet nodes show NODE tells more, and what to do")
+    show(Page({"nodes": [_document(node) for node in nodes]}, tuple(blocks)), output)
     return Exit.DONE
 
 
@@ -221,8 +224,8 @@ def _conditions(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
             continue
         since = ago(one.since, now)
         tone = _TONES.get(one.type, Tone.PLAIN)
-        yield Text(f"{one.type}/{one.reason} for {since}: {one.message}", tone)
-        if advice := advise(one.reason, node.name):
+        yield Text(f"{full_name(one.type, one.reason)} for {since}: {one.message}", tone)
+        if advice := advise(one.reason, node.name, one.message):
             yield f"    {advice}"
     for blocked in detail.blocked:
         done = ", approved" if blocked.approved_at else ""

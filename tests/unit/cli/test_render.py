@@ -1,5 +1,6 @@
 """What is printed where nobody watches is plain, whole and stable."""
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,22 @@ def test_a_table_outside_a_terminal_is_plain_and_nothing_is_cut(capsys) -> None:
     assert capsys.readouterr().out == (
         f"NODE  LIVE  WHY\nnl-1     7  fine\nd       12  {long}\n[bold]done[/]\n"
     )
+
+
+def test_a_narrow_window_never_squeezes_the_last_column(capsys, monkeypatch) -> None:
+    """Its lines are longer than the window then, which folds them; nothing is cut."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    why = "one two three four five six seven eight nine"
+
+    show(Page({}, (Grid(("NODE", "WHY"), (("netherlands-1", why),)),)), Output.TABLE)
+
+    assert [
+        "NODE           WHY",
+        "netherlands-1  one two three four five six",
+        "               seven eight nine",
+    ] == re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
 
 
 def test_an_empty_table_says_what_to_do(capsys) -> None:
