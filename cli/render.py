@@ -131,7 +131,8 @@ def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of r
     # Without this a narrow window would squeeze the last column to a letter a line.
     *others, last = _widths(block)
     least = sum(others) + GAP * len(others) + min(last, LAST)
-    console.print(table, width=max(console.width, least), crop=False, no_wrap=False)
+    table.width = least if least > console.width else None
+    console.print(table, crop=False)
 
 
 def _widths(grid: Grid) -> list[int]:
