@@ -24,6 +24,7 @@ from controller.core.effects import (
     Finalise,
     Gone,
     JournalIntent,
+    MemberVerdict,
     Observe,
     Outcome,
     ReadSeeds,
@@ -117,25 +118,37 @@ def finalise(turn: Turn, piece: tuple[Action, ...], answered: set[str]) -> Steps
 
 
 def _contradicted(piece: tuple[Action, ...], tried: list[tuple[Write, Outcome]]) -> frozenset[str]:
-    """Return clients that were seen and whose delete was refused: not seeing them now proves nothing."""
-    refused = {
-        email
-        for write, outcome in tried
-        for email in (
-            refused_members(outcome)
-            if outcome.verdict is not Verdict.REJECTED
-            else (member.email.lower() for member in write.members)
-        )
-    }
+    """Return clients whose delete was refused and that may yet be there, whatever the look shows.
+
+    Those that were seen before, and those refused for the first time: only refusals in two turns, with no
+    look between that shows it, say the same as an answer that there is no such client.
+    """
+    refused = _refused(tried)
     return frozenset(
-        a.email.lower() for a in piece if a.current is not None and a.email.lower() in refused
+        a.email.lower()
+        for a in piece
+        if a.email.lower() in refused
+        and (a.current is not None or a.row is None or not a.row.delete_attempts)
     )
+
+
+def _refused(tried: list[tuple[Write, Outcome]]) -> frozenset[str]:
+    """Return members whose delete was refused; not those that the panel says it does not have."""
+    refused: set[str] = set()
+    for write, outcome in tried:
+        if write.verb is not Verb.DELETE:
+            continue
+        absent = {r.email.lower() for r in outcome.members if r.verdict is MemberVerdict.ABSENT}
+        whole = outcome.verdict is Verdict.REJECTED
+        named = {m.email.lower() for m in write.members} if whole else refused_members(outcome)
+        refused |= set(named) - absent
+    return frozenset(refused)
 
 
 def count_refused(
     turn: Turn, piece: tuple[Action, ...], tried: list[tuple[Write, Outcome]]
 ) -> Steps[None]:
-    """Count deletes that were answered and yet left the client there: the next turn climbs a rung."""
+    """Count deletes that were answered and did not remove the client: the next turn climbs a rung."""
     seen = {client.email.lower() for client in turn.look.clients}
     answered = {
         member.email.lower()
@@ -143,12 +156,13 @@ def count_refused(
         if outcome.verdict in (Verdict.APPLIED, Verdict.REJECTED)
         for member in write.members
     }
+    unproved = _contradicted(piece, tried)
     rows = {
         a.email.lower(): replace(
             a.row, delete_attempts=a.row.delete_attempts + 1, delete_reason=DeleteReason(a.reason)
         )
         for a in piece
-        if a.row is not None and a.email.lower() in seen & answered
+        if a.row is not None and a.email.lower() in (seen & answered) | unproved
     }
     if rows:
         yield from perform(RecordRows(turn.target.node, tuple(rows.values()), turn.desired.epoch))

@@ -53,6 +53,12 @@ def _refused(cause: str) -> Outcome:
     return Outcome(Verdict.REJECTED, cause=cause)
 
 
+def _absent(member: ClientRecord, cause: str) -> Outcome:
+    """Refuse as the panel does when it has no such client; the adapter tells this by the answer."""
+    result = MemberResult(member.email, MemberVerdict.ABSENT, cause)
+    return Outcome(Verdict.REJECTED, cause=cause, members=(result,))
+
+
 def _single(panel: FakePanel, write: Write) -> ClientRecord:
     if len(write.members) != 1:
         raise NoSuchCall(f"{write.verb} of {len(write.members)} in one call on {panel.version}")
@@ -151,7 +157,7 @@ def _old_delete(panel: FakePanel, write: Write) -> Outcome:
     if inbound not in panel.inbounds:
         return _refused("record not found")
     if not numbers and panel.version >= MISSING_IS_REFUSED_SINCE:
-        return _refused("Client Not Found In Inbound For ID")
+        return _absent(member, "Client Not Found In Inbound For ID")
     there = sum(inbound in e.client.inbound_ids for e in panel.entries.values())
     if there - len(numbers) < 1:
         return _refused("no client remained in Inbound")
@@ -279,7 +285,8 @@ def _new_delete(panel: FakePanel, write: Write) -> Outcome:
             continue
         results.append(MemberResult(member.email, verdict, cause))
     if len(write.members) == 1 and results:
-        return _refused(results[0].reason)
+        gone = results[0].verdict is MemberVerdict.ABSENT
+        return _absent(write.members[0], results[0].reason) if gone else _refused("not deleted")
     return Outcome(Verdict.APPLIED, members=tuple(results))
 
 

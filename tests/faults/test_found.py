@@ -81,6 +81,19 @@ def test_a_client_that_the_panel_refused_to_delete_is_not_gone_because_a_list_hi
     assert JournalState.LIVE is row.state
 
 
+def test_a_delete_that_is_refused_between_two_lists_that_hide_the_client_proves_nothing() -> None:
+    world = settled(V36, "abcd")
+    world.panel.stubborn = frozenset({email_of(V36, "a")})
+    people.unwant(world.store, "a")
+    people.unwant(world.store, "b")
+    verifying = number_of(world, fx.Observe, 1)
+
+    run(world, {0: Fault.HALF, verifying: Fault.HALF}, rounds=0)
+
+    row = world.store.journal[NL, email_of(V36, "a")]
+    assert JournalState.LIVE is row.state
+
+
 def test_deletes_that_show_up_later_in_a_turn_are_reserved_too() -> None:
     world = settled(V32, "abc")
     world.panel.back_up()
