@@ -8,14 +8,14 @@ is one more version, `Live`, when the run was given one; tests that look into a 
 import contextlib
 import random
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pytest
 
-from controller.core.effects import ClientRecord, ObservedRecord, Outcome, Verb, Write
+from controller.core.effects import ClientRecord, ObservedRecord, Outcome, Verb, Verdict, Write
 from controller.core.features import Features, Version, features_of
 from controller.core.observed import Observation, ObservedClient
 from controller.panels.api.clock import SystemClock
@@ -27,7 +27,7 @@ from simulator.app import Panel as SimulatedPanel
 from simulator.app import PanelOptions, create_panel
 from simulator.server import running
 from tests.contract.live.address import LIVE, Address, Live, number_of
-from tests.contract.live.hand import Hand
+from tests.contract.live.hand import Hand, unanswered
 from tests.contract.panels.listeners import LISTENERS, VLESS, Listener
 
 SIMULATED = (
@@ -153,7 +153,9 @@ class Stage:
     def is_ours(self, email: str) -> bool:
         """Whether a test wrote this email."""
         words = email.split("-")
-        return bool(OURS.fullmatch(email)) or (words[0] == "x3f" and not self.keys.isdisjoint(words[1:2]))
+        return is_written_by_a_test(email) or (
+            words[0] == "x3f" and not self.keys.isdisjoint(words[1:2])
+        )
 
     async def client(self, email: str) -> ObservedClient:
         return next(c for c in (await self.look()).clients if c.email == email)
@@ -163,7 +165,17 @@ class Stage:
     ) -> Outcome:
         if inbound is None and self.features.email_per_inbound:
             inbound = members[0].inbound_ids[0]
-        return await self.panel.act(Write(self.target, verb, members, inbound))
+        write = Write(self.target, verb, members, inbound)
+        outcome = await self.panel.act(write)
+        if self.inside is None and self.features.email_per_inbound:
+            # A real panel up to 3.0.2 answers nothing now and then, and stores nothing; what the
+            # adapter makes of that is tested on simulated ones. It never repeats, so we do.
+            for _ in range(2):
+                if outcome.verdict is not Verdict.UNKNOWN or "without a body" not in outcome.cause:
+                    break
+                unanswered.append(f"{self.recorder.asked.pop()[:40]} by the adapter")
+                outcome = await self.panel.act(write)
+        return outcome
 
     async def create(self, *members: ClientRecord) -> Outcome:
         """Create, widely where the version can; the last outcome."""
@@ -181,17 +193,27 @@ class Stage:
 
     async def clear(self) -> None:
         """Remove our inbounds and our clients from a real panel, and nothing else."""
-        own = {*self.inbounds.values()}
-        # From 3.1.0 on clients outlive their inbounds; without them deleting is fast.
-        emails = [
-            client["email"]
-            for client in (await self.hand.clients() if self.hand.has_records else ())
-            if self.is_ours(client["email"])
-            or (client["inboundIds"] and own.issuperset(client["inboundIds"]))
-        ]
-        for inbound in own:
-            await self.hand.delete_inbound(inbound)
-        await self.hand.delete_records(emails)
+        await clear(self.hand, {*self.inbounds.values()}, self.is_ours)
+
+
+async def clear(hand: Hand, inbounds: Iterable[int], is_ours: Callable[[str], bool]) -> None:
+    """Remove inbounds, the clients that are only there, and those whose email is ours."""
+    own = {*inbounds}
+    # From 3.1.0 on clients outlive their inbounds; without them deleting is fast.
+    emails = [
+        client["email"]
+        for client in (await hand.clients() if hand.has_records else ())
+        if is_ours(client["email"])
+        or (client["inboundIds"] and own.issuperset(client["inboundIds"]))
+    ]
+    for inbound in own:
+        await hand.delete_inbound(inbound)
+    if emails:
+        await hand.delete_records(emails)
+
+
+def is_written_by_a_test(email: str) -> bool:
+    return OURS.fullmatch(email) is not None
 
 
 class QuickClock(SystemClock):
