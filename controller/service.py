@@ -88,12 +88,12 @@ class Controller:
         started_s = self.clock.monotonic()
         names = await self._names(nodes)
         async with self.store.reading() as session:
-            placed = await compute_placements(session)
-        overlay = Overlay(placed.added, placed.ended)
+            decision = await compute_placements(session)
+        overlay = Overlay(decision.result.added, decision.result.ended)
         turns = await self._look(names, overlay, on_event)
         return self._report(
             tuple(NodeReport(turn.node).plus(turn) for turn in turns),
-            summarise(placed),
+            summarise(decision),
             rounds=1,
             started_s=started_s,
         )
@@ -153,11 +153,11 @@ class Controller:
     ) -> FleetReport:
         passes: list[PlacementSummary] = []
 
-        async def place_again() -> frozenset[NodeName]:
+        async def place_again() -> PlacementSummary:
             passes.append(await self.place())
             if on_event is not None:
                 on_event(NodeProgress(Stage.PLACED, rounds.number, total=len(passes[-1].added)))
-            return frozenset(passes[-1].nodes)
+            return passes[-1]
 
         rounds = Rounds(self.worker, self.records, place_again, on_event)
         reports = await rounds.run(names)

@@ -18,8 +18,10 @@ from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
 from desired_state.scheduling.result import PlacementResult, RefusedMove, Unschedulable
 from desired_state.store.engine import Store
+from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
+_REVISION = select(RevisionCounterRow.value).where(RevisionCounterRow.id == 1)
 _TABLE = cast("Table", PlacementRow.__table__)
 _JOURNAL = cast("Table", RemoteGenerationRow.__table__)
 _HOLDS_SOMETHING = exists().where(
@@ -34,7 +36,8 @@ _HAS_LEFT = _TABLE.c.leaving.is_not(None) & ~_HOLDS_SOMETHING
 class PlacementSummary:
     """What a pass decided. `removed`: placements that had left and hold nothing any more.
 
-    `nodes`: whose placements changed; sorted.
+    `nodes`: whose placements changed; sorted. `settled`: another pass would decide the same, whatever
+    nodes do meanwhile: every key has its nodes, and no move is on its way.
     """
 
     added: tuple[Placement, ...] = ()
@@ -43,6 +46,7 @@ class PlacementSummary:
     unschedulable: tuple[Unschedulable, ...] = ()
     refused_moves: tuple[RefusedMove, ...] = ()
     nodes: tuple[NodeName, ...] = ()
+    settled: bool = True
 
     @property
     def changed(self) -> bool:
@@ -50,10 +54,18 @@ class PlacementSummary:
         return bool(self.added or self.ended or self.removed)
 
 
-async def compute_placements(session: AsyncSession) -> PlacementResult:
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a pass decides. `moving`: somebody's move is not done with."""
+
+    result: PlacementResult
+    moving: bool
+
+
+async def compute_placements(session: AsyncSession) -> Decision:
     """Decide where every key is to live, as of now, and store nothing."""
     inputs = await read_placement_inputs(session)
-    return place_keys(
+    result = place_keys(
         inputs.keys,
         inputs.nodes,
         inputs.placements,
@@ -61,6 +73,7 @@ async def compute_placements(session: AsyncSession) -> PlacementResult:
         moves=inputs.moves,
         live=inputs.live,
     )
+    return Decision(result, bool(inputs.moves))
 
 
 async def place(store: Store, now: datetime) -> PlacementSummary:
@@ -71,19 +84,22 @@ async def place(store: Store, now: datetime) -> PlacementSummary:
         StoreError: nothing was written.
     """
     async with store.reading() as session:
-        result = await compute_placements(session)
+        revision = await session.scalar(_REVISION)
+        decision = await compute_placements(session)
         leftovers = await session.scalar(select(_TABLE.c.key).where(_HAS_LEFT).limit(1))
-    if not (result.added or result.ended or leftovers):
-        return summarise(result)
+    if not (decision.result.added or decision.result.ended or leftovers):
+        return summarise(decision)
     async with store.recording() as session:
-        # Decided anew in the transaction that stores it: a key may have been revoked in between.
-        result = await compute_placements(session)
-        removed = await _store(session, result, now)
-    return summarise(result, removed)
+        if await session.scalar(_REVISION) != revision:
+            # A key may have been revoked in between; status is written by nobody else.
+            decision = await compute_placements(session)
+        removed = await _store(session, decision.result, now)
+    return summarise(decision, removed)
 
 
-def summarise(result: PlacementResult, removed: int = 0) -> PlacementSummary:
+def summarise(decision: Decision, removed: int = 0) -> PlacementSummary:
     """Make the summary of a pass."""
+    result = decision.result
     touched = {placement.node for placement in (*result.added, *result.ended)}
     return PlacementSummary(
         added=result.added,
@@ -92,6 +108,7 @@ def summarise(result: PlacementResult, removed: int = 0) -> PlacementSummary:
         unschedulable=result.unschedulable,
         refused_moves=result.refused_moves,
         nodes=tuple(sorted(touched)),
+        settled=not (result.unschedulable or result.refused_moves or decision.moving),
     )
 
 

@@ -44,6 +44,8 @@ from desired_state.store.errors import ConcurrentUpdate
 from desired_state.store.tables.desired import PolicyRow
 
 HEALS_KEPT = timedelta(hours=1)
+LINES_APART = 100
+"""Events of one record that get a line each."""
 BUDGET_KEPT = timedelta(days=1)
 """Longer than any window of the fleet's share."""
 
@@ -140,8 +142,13 @@ class EventLog:
         self._connection = connection
         self._common = {"node": node, "at": now, "cycle_id": cycle}
 
-    async def append(self, name: str, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Append one line a row of key, email and detail."""
+    async def append(self, name: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Append one line a row of key, email and detail; a single one that counts where many.
+
+        What became of each is in its journal row; a thousand lines that say the same tell no more.
+        """
+        if len(rows) > LINES_APART:
+            rows = [("", "", f"{len(rows)} clients")]
         values = [
             {**self._common, "name": name, "key": key, "email": email, "detail": detail}
             for key, email, detail in rows

@@ -28,10 +28,24 @@ MOST_ROUNDS = 5
 OnEvent = Callable[[NodeProgress], None]
 
 
-class Place(Protocol):
-    """One scheduler's pass; answers which nodes' placements changed."""
+class Placed(Protocol):
+    """What a scheduler's pass answers."""
 
-    def __call__(self) -> Awaitable[frozenset[NodeName]]:
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """Nodes whose placements changed."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether another pass would change nothing, whatever nodes do meanwhile."""
+        ...
+
+
+class Place(Protocol):
+    """One scheduler's pass."""
+
+    def __call__(self) -> Awaitable[Placed]:
         """Place, and store."""
         ...
 
@@ -60,7 +74,7 @@ class Rounds:
         """Work on these nodes until they are in sync, blocked, or nothing progresses."""
         reports = {node: NodeReport(node) for node in nodes}
         self._records.take_released()
-        await self._place()
+        placed = await self._place()
         todo, counted = set(nodes), 0
         while todo and counted < MOST_ROUNDS:
             self.number += 1
@@ -70,8 +84,9 @@ class Rounds:
                 reports[turn.node] = reports[turn.node].plus(turn)
             todo = {turn.node for turn in turns if _goes_on(turn)}
             todo |= self._records.take_released()
-            if todo or any(_may_change_placement(turn) for turn in turns):
-                todo |= await self._place()
+            if not placed.settled and any(_did_something(turn) for turn in turns):
+                placed = await self._place()
+                todo |= set(placed.nodes)
             todo &= reports.keys()
         return tuple(reports[node] for node in nodes)
 
@@ -123,6 +138,6 @@ def _is_unfinished(result: Result) -> bool:
     return any(action not in withheld for action in result.remaining.actions)
 
 
-def _may_change_placement(turn: TurnReport) -> bool:
-    """Whether the scheduler may see the node otherwise than before: it was seen, or was not."""
-    return turn.result is not None and bool(turn.result.sent)
+def _did_something(turn: TurnReport) -> bool:
+    """Whether the scheduler may see the node otherwise than before."""
+    return turn.result is not None and (bool(turn.result.sent) or turn.recorded)

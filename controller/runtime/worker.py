@@ -66,13 +66,14 @@ class Limits:
 class TurnReport:
     """One turn. `result` None: it broke off, `error` says why; the next turn begins with a look.
 
-    `out_of_time`: there was more to write than its 20 s allowed.
+    `out_of_time`: there was more to write than its 20 s allowed. `recorded`: status was written.
     """
 
     node: NodeName
     result: Result | None
     duration_s: float
     out_of_time: bool = False
+    recorded: bool = False
     error: str = ""
 
 
@@ -175,7 +176,8 @@ class Worker:
             except (StoreError, LeaseError, ConfigError) as error:
                 log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
                 return TurnReport(node, None, self._clock.monotonic() - started_s, error=str(error))
-            report = TurnReport(node, result, self._clock.monotonic() - started_s, turn.out_of_time)
+            took_s = self._clock.monotonic() - started_s
+            report = TurnReport(node, result, took_s, turn.out_of_time, turn.recorded)
             log_turn(log, result, report.duration_s)
             return report
 

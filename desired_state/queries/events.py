@@ -3,14 +3,23 @@
 Callers: entrances, `queries.node`, `queries.key`. Not here: what people did (the audit).
 """
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.queries.views import EventView
-from desired_state.store.tables.status import EventRow
+from desired_state.store.tables.status import EventRow, RemoteGenerationRow
 
 MOST = 100
+_NAMES = {
+    JournalState.INTENDED: "generation_journalled",
+    JournalState.LIVE: "generation_live",
+    JournalState.GONE: "generation_finalised",
+}
+"""What the last change of a journal row was."""
 
 
 async def list_events(
@@ -40,3 +49,28 @@ async def list_events(
             for row in await session.scalars(query)
         ]
     )
+
+
+def complete_events(
+    events: tuple[EventView, ...], rows: Iterable[RemoteGenerationRow]
+) -> tuple[EventView, ...]:
+    """Add the last change of each journal row that has no line of its own.
+
+    A turn that creates thousands of clients leaves one line for all of them; each row tells when.
+    """
+    told = {(event.node, event.email, event.name) for event in events}
+    added = []
+    for row in rows:
+        name = _NAMES[JournalState(row.state)]
+        if (row.node, row.email, name) not in told:
+            added.append(
+                EventView(
+                    at=row.gone_at or row.changed_at,
+                    node=NodeName(row.node),
+                    name=name,
+                    key=row.key or "",
+                    email=row.email,
+                    detail=row.delete_reason or "",
+                )
+            )
+    return tuple(sorted((*events, *added), key=lambda event: event.at, reverse=True))

@@ -15,7 +15,7 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import Placement
 from desired_state.model.subscription import EndedBy, Subscription
-from desired_state.queries.events import list_events
+from desired_state.queries.events import complete_events, list_events
 from desired_state.queries.explain import Explanation, Facts, explain_node
 from desired_state.queries.keys import used_bytes
 from desired_state.queries.placement import read_node_states
@@ -72,21 +72,22 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
     owner = await session.get_one(SubscriptionRow, row.subscription_id)
     used = await used_bytes(session, [owner.id])
     subscription = subscription_from(owner, used.get(owner.id, 0))
-    rows = await session.scalars(
-        select(RemoteGenerationRow)
-        .where(
-            RemoteGenerationRow.key == name, RemoteGenerationRow.state != JournalState.GONE.value
+    rows = (
+        await session.scalars(
+            select(RemoteGenerationRow)
+            .where(RemoteGenerationRow.key == name)
+            .order_by(RemoteGenerationRow.node, RemoteGenerationRow.email)
         )
-        .order_by(RemoteGenerationRow.node, RemoteGenerationRow.email)
-    )
-    journal = tuple([journal_from(one) for one in rows])
+    ).all()
+    gone = JournalState.GONE.value
+    journal = tuple([journal_from(one) for one in rows if one.state != gone])
     places = (
         await session.scalars(
             select(PlacementRow).where(PlacementRow.key == name).order_by(PlacementRow.node)
         )
     ).all()
     states = await read_node_states(session)
-    events = await list_events(session, key=name)
+    events = complete_events(await list_events(session, key=name), rows)
     key, ended = key_from(row), subscription.ended_by(now)
     facts = await _facts(session, key, ended, states, list(places))
     declared = {state.node.name for state in states}

@@ -3,11 +3,12 @@
 Callers: the controller's pass, `queries.key` (to explain). Not here: choosing (`scheduling.place`).
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Text, and_, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.generation import JournalState
@@ -77,15 +78,18 @@ def _held(conditions: list[dict[str, Any]]) -> tuple[str, ...]:
 
 async def _keys(session: AsyncSession) -> tuple[Key, ...]:
     query = select(
-        KeyRow.id, KeyRow.subscription_id, KeyRow.generation, KeyRow.selector_labels,
+        KeyRow.id, KeyRow.subscription_id, KeyRow.generation, cast(KeyRow.selector_labels, Text),
         KeyRow.selector_count, KeyRow.pinned_node, KeyRow.deleted_at, KeyRow.reason,
         KeyRow.revision,
     ).order_by(KeyRow.id)  # fmt: skip
-    selectors: dict[tuple[tuple[tuple[str, str], ...], int | None], NodeSelector] = {}
+    # Few selectors differ: each is parsed once, and keys share it.
+    selectors: dict[tuple[str, int | None], NodeSelector] = {}
     keys = []
     for row in await session.execute(query):
-        labels = tuple(sorted(row[3].items()))
-        selector = selectors.setdefault((labels, row[4]), NodeSelector(labels, row[4]))
+        selector = selectors.get((row[3], row[4]))
+        if selector is None:
+            labels = tuple(sorted(json.loads(row[3]).items()))
+            selector = selectors[row[3], row[4]] = NodeSelector(labels, row[4])
         keys.append(
             Key(
                 KeyId(row[0]),

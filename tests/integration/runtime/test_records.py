@@ -25,6 +25,7 @@ from desired_state.model.ids import Digest, Email, Epoch, Generation, InboundId,
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy
 from desired_state.model.request import RequestKind
+from desired_state.queries.key import show_key
 from desired_state.store.errors import ConcurrentUpdate
 from desired_state.store.tables.status import (
     DeleteBudgetRow,
@@ -169,6 +170,25 @@ async def test_thousands_of_rows_go_in_and_out_at_once(desk):
     assert many == (await desk.read()).journal
     await desk.record(fx.Finalise(NL1, tuple(fx.Gone(one, 1, 1) for one in many), SOLE))
     assert (0, 3_000) == (len((await desk.read()).journal), len((await desk.read()).tombstones))
+    told = {event.name: event.detail for event in await desk.all(EventRow)}
+    assert {
+        "generation_resurrected": "3000 clients",
+        "generation_finalised": "3000 clients",
+    } == told
+
+
+async def test_a_key_tells_its_history_though_thousands_share_a_line(desk):
+    key = await desk.issue(NL1)
+    live = row(key, state=JournalState.LIVE, projection="p")
+    many = tuple(row(KeyId(f"k{number:09d}"), state=JournalState.LIVE) for number in range(200))
+    await desk.record(fx.RecordRows(NL1, (live, *many), SOLE))
+
+    async with desk.store.reading() as session:
+        detail = await show_key(session, key, desk.store.clock.now())
+
+    assert [("generation_live", NL1, live.email)] == [
+        (event.name, event.node, event.email) for event in detail.events
+    ]
 
 
 # -- what may not be written -----------------------------------------------------------------------

@@ -73,15 +73,22 @@ class FakeRecords:
         return frozenset(self.released.pop(0)) if self.released else frozenset()
 
 
-async def run(turns, *, released=(), placed=(), on_event=None):
+@dataclass(frozen=True)
+class Placed:
+    """What a pass of the scheduler answers."""
+
+    nodes: tuple[NodeName, ...] = ()
+    settled: bool = True
+
+
+async def run(turns, *, released=(), placed=(Placed(),), on_event=None):
     """Run rounds over these nodes; returns reports, the worker, and how often keys were placed."""
     worker = FakeWorker({node: list(play) for node, play in turns.items()})
     passes = []
-    placements = [frozenset(), *placed]
 
     async def place():
         passes.append(1)
-        return placements[len(passes) - 1] if len(passes) <= len(placements) else frozenset()
+        return placed[min(len(passes), len(placed)) - 1]
 
     rounds = Rounds(worker, FakeRecords([set(), *released]), place, on_event)
     reports = await rounds.run(tuple(turns))
@@ -119,15 +126,35 @@ async def test_a_node_that_another_one_set_free_gets_a_turn():
 
 async def test_a_node_that_the_scheduler_gave_keys_gets_a_turn():
     _, worker, passes = await run(
-        {A: [worked(A)], B: [in_sync(B), worked(B)]}, placed=[frozenset({B})]
+        {A: [worked(A)], B: [in_sync(B), worked(B)]},
+        placed=(Placed(settled=False), Placed((B,))),
     )
 
     assert [A, B, B] == worker.log
-    assert 3 == passes
+    assert 2 == passes
+
+
+async def test_keys_are_placed_again_only_while_the_last_pass_left_something():
+    """Placing is sticky: where every key has its nodes, another pass would change nothing."""
+    turns = {A: [worked(A, left=1), worked(A, left=1), worked(A)]}
+
+    _, _, content = await run(turns)
+    _, _, moving = await run(turns, placed=(Placed(settled=False),))
+
+    assert (1, 4) == (content, moving)
+
+
+async def test_keys_are_placed_again_once_a_node_was_seen_otherwise_than_before():
+    recovered = TurnReport(A, in_sync(A), 1.0, recorded=True)
+
+    _, _, seen_anew = await run({A: [recovered]}, placed=(Placed(settled=False),))
+    _, _, as_before = await run({A: [in_sync(A)]}, placed=(Placed(settled=False),))
+
+    assert (2, 1) == (seen_anew, as_before)
 
 
 async def test_only_nodes_of_the_run_get_turns():
-    _, worker, _ = await run({A: [worked(A)]}, released=[{B}], placed=[frozenset({B})])
+    _, worker, _ = await run({A: [worked(A)]}, released=[{B}], placed=(Placed((B,), False),))
 
     assert [A] == worker.log
 
