@@ -29,7 +29,6 @@ ROUNDS_OF_A_DEBT = 6
 UNKNOWN_CREATE_S = 61
 TWICE = "a create is delivered twice to a version that stores it twice"
 OLD_BINDING = "a person's request was answered from an untrue list, and nothing in it shows"
-REFUSED_UNSEEN = "a panel refuses a delete and the lists before and after it both hide the client"
 SWAPPED = "a stranger took over the email of a client that the untrue list still shows as ours"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 
@@ -70,10 +69,6 @@ class Run:
     @property
     def effects(self) -> list[fx.Effect[object]]:
         return [effect for turn in self.turns for effect in turn.effects]
-
-    @property
-    def results(self) -> list[object]:
-        return [result for turn in self.turns for result in turn.results]
 
     @property
     def options(self) -> list[tuple[Fault, ...]]:
@@ -238,29 +233,23 @@ def impossible(
             return OLD_BINDING
         if scenario.swapped and broken.startswith("S1"):
             return SWAPPED
-    for at, effect in enumerate(run.effects[: len(run.results)]):
+    for at, effect in enumerate(run.effects):
         if not isinstance(effect, fx.Write):
             continue
         if plan.get(at) is Fault.TWICE and _doubles(effect, version):
             return TWICE
         if effect.verb is fx.Verb.DELETE:
-            before, after = _looks_around(run.effects, at)
-            if plan.get(at) in UNDONE and plan.get(after) in UNTRUE_LISTS:
+            verifying = _next_look(run.effects, at)
+            if plan.get(at) in UNDONE and plan.get(verifying) in UNTRUE_LISTS:
                 # Nothing that can be seen tells this from a delete that worked.
                 return LIE_AND_STALE
-            refused = run.results[at].verdict is fx.Verdict.REJECTED  # type: ignore[attr-defined]
-            if refused and plan.get(before) in UNTRUE_LISTS and plan.get(after) in UNTRUE_LISTS:
-                # The same answer is given for a client that is not there.
-                return REFUSED_UNSEEN
     return None
 
 
-def _looks_around(effects: list[fx.Effect[object]], at: int) -> tuple[int, int]:
-    """Find the looks before and after an effect; -1 where there is none."""
-    looks = [i for i, effect in enumerate(effects) if isinstance(effect, fx.Observe)]
-    before = [i for i in looks if i < at]
-    after = [i for i in looks if i > at]
-    return (before[-1] if before else -1), (after[0] if after else -1)
+def _next_look(effects: list[fx.Effect[object]], at: int) -> int:
+    """Find the look that follows an effect; -1 where there is none."""
+    later = range(at + 1, len(effects))
+    return next((i for i in later if isinstance(effects[i], fx.Observe)), -1)
 
 
 def _doubles(write: fx.Write, version: Version) -> bool:
