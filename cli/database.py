@@ -16,11 +16,12 @@ async def upgrade(*, output: OutputOption = Output.TABLE) -> Exit:
     from desired_state.store.keyring import key_file
     from desired_state.store.settings import load_store_settings
     from desired_state.store.unit_of_work import begin
+    from desired_state.store.version import current
 
     settings = load_store_settings()
     require_folder(settings)
     async with open_store(settings) as store:
-        before = await migrate.current(store)
+        before = await current(store)
         after = await migrate.upgrade(store)
         async with begin(store, ACTOR) as work:
             installation = await prepare(work)

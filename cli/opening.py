@@ -37,8 +37,8 @@ async def opened_store() -> "AsyncIterator[Store]":
         StoreNewer: it is of a newer release.
     """
     from desired_state.store.engine import open_store
-    from desired_state.store.migrate import check_version
     from desired_state.store.settings import load_store_settings
+    from desired_state.store.version import check_version
 
     settings = load_store_settings()
     require_database(settings)

@@ -33,8 +33,8 @@ from controller.telemetry import events
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
 from desired_state.store.engine import Store, open_store
-from desired_state.store.migrate import check_version
 from desired_state.store.tables.desired import NodeRow
+from desired_state.store.version import check_version
 
 log = structlog.get_logger(__name__)
 

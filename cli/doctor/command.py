@@ -96,7 +96,7 @@ def _judge(settings: "ControllerSettings", nodes: tuple[NodeFacts, ...]) -> Iter
 async def _database(controller: "Controller", settings: "ControllerSettings") -> Finding:
     """Prove that the installation's secret opens: the keys are those of this database."""
     from desired_state.store.installation import read_ownership
-    from desired_state.store.migrate import current
+    from desired_state.store.version import current
 
     at = await current(controller.store)
     async with controller.store.reading() as session:

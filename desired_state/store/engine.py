@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -115,22 +117,25 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """Open the database of these settings and dispose of every connection at the end.
 
-    Does not look at the version of its tables: see `store.migrate.check_version`.
+    Does not look at the version of its tables: see `store.version.check_version`.
 
     Raises:
         ConfigError: there is no usable encryption key.
     """
     vault = Vault(find_keys(settings))
-    engine = make_engine(settings.database)
+    threads: list[Thread] = []
+    engine = make_engine(settings.database, threads)
     try:
         yield Store(engine, vault, clock or SystemClock(), randomness or SystemRandomness())
     finally:
         # A pool left to the garbage collector keeps aiosqlite's threads, and so the process, alive.
         await engine.dispose()
+        # A connection that was cancelled half-way ends by itself, and reports that to this loop.
+        await asyncio.to_thread(_join, threads)
 
 
-def make_engine(settings: DatabaseSettings) -> AsyncEngine:
-    """Make the engine; it connects at first use."""
+def make_engine(settings: DatabaseSettings, threads: list[Thread]) -> AsyncEngine:
+    """Make the engine; it connects at first use. SQLite's threads appear in `threads`."""
     url = settings.sqlalchemy_url
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
@@ -143,6 +148,19 @@ def make_engine(settings: DatabaseSettings) -> AsyncEngine:
         hide_parameters=True,
         execution_options={"schema_translate_map": {DESIRED: None, STATUS: None}},
     )
+
+    def connect(*args: Any, **options: Any) -> aiosqlite.Connection:  # noqa: ANN401  # sqlite3's own
+        connection = aiosqlite.connect(*args, **options)
+        connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does; there is no other way
+        threads[:] = [thread for thread in threads if not _has_ended(thread)]
+        threads.append(connection._thread)  # noqa: SLF001  # the same
+        return connection
+
+    def announce(dialect: object, record: object, args: object, options: dict[str, Any]) -> None:
+        del dialect, record, args
+        options["async_creator_fn"] = connect
+
+    event.listen(engine.sync_engine, "do_connect", announce)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -186,6 +204,16 @@ def _translate(error: DBAPIError) -> StoreError:
 async def _session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     async with AsyncSession(engine, expire_on_commit=False) as session:
         yield session
+
+
+def _has_ended(thread: Thread) -> bool:
+    return thread.ident is not None and not thread.is_alive()
+
+
+def _join(threads: list[Thread]) -> None:
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(WAIT_S)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, record: object) -> None:

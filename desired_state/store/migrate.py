@@ -1,22 +1,19 @@
-"""The version of the database: what it is, whether we can work with it, and bringing it up to date.
+"""Bringing a database up to date.
 
-Callers: `x3fleet db upgrade`, every role at its start (`check_version`), tests. Not here: the
-tables (`store.tables`) and their history (`store.migrations`).
+Callers: `x3fleet db upgrade`, the demo, tests. Not here: the tables (`store.tables`), their history
+(`store.migrations`), and telling which version a database is at (`store.version`).
 """
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from desired_state.store.engine import Store, translated
-from desired_state.store.errors import StoreNewer, StoreOutdated
 from desired_state.store.tables.types import DESIRED, STATUS
+from desired_state.store.version import HEAD, read_version, refuse_newer
 
-VERSION_SCHEMA = DESIRED
 _UPGRADE_LOCK = 0x78336D67
 """Two upgrades at once wait for each other ("x3mg")."""
 
@@ -34,29 +31,6 @@ async def upgrade(store: Store) -> str:
     with translated():
         async with store.engine.begin() as connection:
             return await connection.run_sync(_upgrade)
-
-
-async def current(store: Store) -> str | None:
-    """Return the revision that the tables are at; None for an empty database."""
-    with translated():
-        async with store.engine.connect() as connection:
-            return await connection.run_sync(_current)
-
-
-async def check_version(store: Store) -> None:
-    """Refuse a database that this release cannot work with.
-
-    Raises:
-        StoreOutdated: empty, or of an older release.
-        StoreNewer: of a newer release.
-    """
-    found = await current(store)
-    scripts = ScriptDirectory.from_config(alembic_config())
-    if found == scripts.get_current_head():
-        return
-    _refuse_newer(found, scripts)
-    what = "is empty" if found is None else f"is at {found}, of an older release"
-    raise StoreOutdated(f"the database {what}", hint="run x3fleet db upgrade")
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -79,23 +53,6 @@ def prepare_schemas(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> str:
-    config = alembic_config(connection)
-    scripts = ScriptDirectory.from_config(config)
-    _refuse_newer(_current(connection), scripts)
-    command.upgrade(config, "head")
-    return str(scripts.get_current_head())
-
-
-def _current(connection: Connection) -> str | None:
-    schema = None if connection.dialect.name == "sqlite" else VERSION_SCHEMA
-    context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
-    return context.get_current_revision()
-
-
-def _refuse_newer(found: str | None, scripts: ScriptDirectory) -> None:
-    known = {script.revision for script in scripts.walk_revisions()}
-    if found is not None and found not in known:
-        raise StoreNewer(
-            f"the database is at {found}, of a newer release of x3fleet",
-            hint="install that release, or restore the backup made before the upgrade",
-        )
+    refuse_newer(read_version(connection))
+    command.upgrade(alembic_config(connection), "head")
+    return HEAD

@@ -7,9 +7,10 @@ from alembic import context
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.schema import BLANK_SCHEMA
 
-from desired_state.store.migrate import VERSION_SCHEMA, prepare_schemas
+from desired_state.store.migrate import prepare_schemas
 from desired_state.store.tables import desired, status
 from desired_state.store.tables.types import Base
+from desired_state.store.version import VERSION_SCHEMA
 
 TABLES = (desired, status)
 """Imported so that the metadata is complete."""

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select, update
 
-from desired_state.store import migrate
+from desired_state.store import migrate, version
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreNewer, StoreOutdated
 from desired_state.store.tables.types import DESIRED, STATUS, Base
@@ -70,6 +70,13 @@ def test_history_is_one_line() -> None:
     assert [HEAD] == [script.revision for script in scripts.walk_revisions()]
 
 
+def test_the_light_check_knows_every_migration() -> None:
+    scripts = ScriptDirectory.from_config(migrate.alembic_config())
+
+    assert [script.revision for script in scripts.walk_revisions()] == [*reversed(version.KNOWN)]
+    assert scripts.get_current_head() == version.HEAD
+
+
 async def test_upgrade_makes_every_table_of_the_models(empty: Store) -> None:
     assert HEAD == await migrate.upgrade(empty)
 
@@ -100,19 +107,19 @@ async def test_a_second_upgrade_changes_nothing(store: Store) -> None:
 
 
 async def test_a_present_database_is_accepted(store: Store) -> None:
-    await migrate.check_version(store)
+    await version.check_version(store)
 
-    assert HEAD == await migrate.current(store)
+    assert HEAD == await version.current(store)
 
 
 async def test_an_empty_database_is_refused_with_what_to_do(empty: Store) -> None:
     with pytest.raises(StoreOutdated, match=r"is empty.*x3fleet db upgrade"):
-        await migrate.check_version(empty)
+        await version.check_version(empty)
 
-    assert await migrate.current(empty) is None
+    assert await version.current(empty) is None
 
 
-@pytest.mark.parametrize("call", [migrate.check_version, migrate.upgrade])
+@pytest.mark.parametrize("call", [version.check_version, migrate.upgrade])
 async def test_a_database_from_a_newer_release_is_refused(store: Store, call: object) -> None:
     """Neither used nor migrated: its tables mean something that this release does not know."""
     assert callable(call)
@@ -120,7 +127,7 @@ async def test_a_database_from_a_newer_release_is_refused(store: Store, call: ob
 
     with pytest.raises(StoreNewer, match="9999, of a newer release"):
         await call(store)
-    assert "9999" == await migrate.current(store)
+    assert "9999" == await version.current(store)
 
 
 async def test_the_initial_tables_count_revisions_from_zero(empty: Store) -> None:

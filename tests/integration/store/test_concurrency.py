@@ -1,11 +1,15 @@
 """Several writers and readers, several processes: waiting, giving up, and coming to an end."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -159,6 +163,31 @@ async def test_an_unmigrated_database_says_what_to_do(databases: Databases) -> N
 
 
 # -- one database each -----------------------------------------------------------------------------
+
+
+async def test_a_reader_cancelled_while_it_connects_is_over_when_the_store_is_closed(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its thread reports to a loop that is gone, into the log of whoever runs next."""
+    connecting = threading.Event()
+    connect = sqlite3.connect
+
+    def slowly(*args: Any, **options: Any) -> sqlite3.Connection:
+        connecting.set()
+        time.sleep(0.3)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", slowly)
+    before = set(threading.enumerate())
+    async with opened(f"sqlite:///{sqlite_store.engine.url.database}") as store:
+        reader = asyncio.create_task(count_tariffs(store))
+        assert await asyncio.to_thread(connecting.wait, 30)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+
+    left = {thread for thread in threading.enumerate() if "worker_thread" in thread.name}
+    assert set() == left - before
 
 
 async def test_sqlite_is_set_up_for_several_writers(sqlite_store: Store) -> None:
