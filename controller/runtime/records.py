@@ -127,6 +127,24 @@ class Records:
                 self._versions.bump_all()
         return None
 
+    async def remember_refusal(self, node: NodeName, fingerprint: str, now: datetime) -> None:
+        """Keep that a panel refused these credentials, so that nobody tries them again.
+
+        On no epoch's condition, and by dry runs too: five refusals lock the account out, whoever
+        looks. A correction changes the fingerprint, so that a late note harms nothing.
+        """
+        try:
+            async with self._store.recording() as session:
+                connection = await session.connection()
+                await insert_missing(connection, NODE_STATUS, [{"node": node, "changed_at": now}])
+                await connection.execute(
+                    update(NODE_STATUS)
+                    .where(NODE_STATUS.c.node == node)
+                    .values(refused_fingerprint=fingerprint)
+                )
+        finally:
+            self._versions.bump(node)
+
     async def record_cycle(self, values: dict[str, Any]) -> None:
         """Keep one turn in which something happened; `values`: the columns of `cycle`."""
         async with self._store.recording() as session:

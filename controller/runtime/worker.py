@@ -135,7 +135,7 @@ class Worker:
         return await self._run(node, self._reconcile)
 
     async def look(self, node: NodeName, overlay: Overlay = NOTHING_MORE) -> TurnReport:
-        """Look at one node and plan, and write nothing anywhere.
+        """Look at one node and plan; writes nothing but a refusal of the credentials.
 
         Args:
             node: which one.
@@ -149,7 +149,7 @@ class Worker:
         return await self._run(node, steps)
 
     async def observe(self, node: NodeName) -> Observation | NotObserved:
-        """Look at one node, and neither plan nor write anything.
+        """Look at one node; neither plans nor writes, but for a refusal of the credentials.
 
         Raises:
             ConfigError: it is not declared.
@@ -246,10 +246,14 @@ class Worker:
         panel = turn.panel = await self._pool.panel(approach.target)
         try:
             async with self._until_over(turn):
-                return await panel.observe()
+                look = await panel.observe()
         except TimeoutError:
             message = f"the turn ended after {self._limits.turn_s:.0f} s, during a look"
             return NotObserved(turn.node, NotSeen.TIMEOUT, message)
+        if isinstance(look, NotObserved) and look.reason is NotSeen.CREDENTIALS_REFUSED:
+            fingerprint = approach.target.fingerprint
+            await self._records.remember_refusal(turn.node, fingerprint, self._clock.now())
+        return look
 
     async def _write(self, turn: _Turn, write: fx.Write) -> fx.Outcome:
         cause = await self._forbids(turn, write.verb)

@@ -3,6 +3,7 @@
 import pytest
 
 from controller.core.conditions import ConditionType
+from controller.core.observed import NotSeen
 from controller.runtime.errors import AlreadyRunning
 from desired_state.commands import nodes, requests
 from desired_state.model.ids import NodeName
@@ -143,6 +144,23 @@ async def test_a_new_process_does_not_try_refused_credentials_either(fleet, monk
         await again.reconcile()
 
     assert [] == site.log()
+
+
+async def test_looking_only_costs_one_attempt_too(fleet, monkeypatch):
+    """Plan, probe and the doctor's look, each a process of its own as on a command line."""
+    site = fleet["one"]
+    monkeypatch.setenv("TEST_ONE_PASSWORD", "wrong")
+
+    for _ in range(2):
+        async with fleet.reopened() as again:
+            await again.controller.plan()
+        async with fleet.reopened() as again:
+            await again.controller.probe(ONE)
+        async with fleet.reopened() as again:
+            look = await again.controller.look(ONE)
+
+    assert 1 == logins(site)
+    assert NotSeen.CREDENTIALS_REFUSED is look.reason
 
 
 async def test_resume_tries_refused_credentials_once_more(fleet, monkeypatch):
