@@ -13,7 +13,7 @@ from desired_state.store.errors import StoreNewer, StoreOutdated
 from desired_state.store.tables.types import DESIRED, STATUS, Base
 from tests.stores import Databases, opened
 
-HEAD = "0001"
+HEAD = "0005"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_history_is_one_line() -> None:
     scripts = ScriptDirectory.from_config(migrate.alembic_config())
 
     assert [HEAD] == scripts.get_heads()
-    assert [HEAD] == [script.revision for script in scripts.walk_revisions()]
+    assert all(len(script._versioned_down_revisions) <= 1 for script in scripts.walk_revisions())
 
 
 def test_the_light_check_knows_every_migration() -> None:

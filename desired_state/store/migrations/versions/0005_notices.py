@@ -1,0 +1,17 @@
+"""Folded history, and what the controller tells people.
+
+Applied by `x3fleet db upgrade`. Never edited once released.
+"""
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Bring the tables to this revision."""
+
+
+def downgrade() -> None:
+    """Bring the tables back to the revision before."""
