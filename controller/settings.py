@@ -18,12 +18,20 @@ class TurnSettings(BaseModel):
     turn_s: float = Field(default=120.0, gt=0, le=7200)
 
 
+class ServiceSettings(BaseModel):
+    """What a controller that stays is built from; each part has its own settings, by its name."""
+
+
+class _Controller(ServiceSettings, TurnSettings):
+    """All of `X3FLEET_CONTROLLER__*`: limits of turns directly, parts of the service by name."""
+
+
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
     )
 
-    controller: TurnSettings = TurnSettings()
+    controller: _Controller = _Controller()
 
 
 class ControllerSettings(BaseModel):
@@ -31,6 +39,7 @@ class ControllerSettings(BaseModel):
 
     store: StoreSettings
     turns: TurnSettings = TurnSettings()
+    service: ServiceSettings = ServiceSettings()
 
 
 def load_settings() -> ControllerSettings:
@@ -41,11 +50,15 @@ def load_settings() -> ControllerSettings:
     """
     store = load_store_settings()
     try:
-        turns = _Environment().controller
+        found = _Environment().controller.model_dump()
     except ValidationError as error:
         faults = "; ".join(
             f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False, include_context=False)
         )
         raise ConfigError(faults) from None
-    return ControllerSettings(store=store, turns=turns)
+    return ControllerSettings(
+        store=store,
+        turns=TurnSettings.model_validate(found),
+        service=ServiceSettings.model_validate(found),
+    )
