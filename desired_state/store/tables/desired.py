@@ -244,6 +244,18 @@ class RequestRow(DesiredRow):
     revision: Mapped[int]
 
 
+class NotificationReplayRow(DesiredRow):
+    """A person's wish that a notification be sent to webhooks once more."""
+
+    __tablename__ = "notification_replay"
+
+    id: Mapped[Serial]
+    notification_id: Mapped[int]
+    actor: Mapped[str]
+    at: Mapped[datetime]
+    revision: Mapped[int]
+
+
 class PlanApprovalRow(DesiredRow):
     """A person's approval of exactly one stored set of emails on one node."""
 

@@ -179,7 +179,11 @@ class CycleRow(StatusRow):
 
 
 class EventRow(StatusRow):
-    """One line of a node's history; "" where a field does not apply."""
+    """One line of a node's history; "" (`epoch`: 0) where a field does not apply.
+
+    `before`, `after`: what changed, in the words of its kind. `outcome`: of the call that it tells of.
+    A line that says the same again within the hour is folded into the first: `times`, `last_at`.
+    """
 
     __tablename__ = "event"
     __table_args__ = (
@@ -196,6 +200,13 @@ class EventRow(StatusRow):
     email: Mapped[str] = mapped_column(default="")
     detail: Mapped[str] = mapped_column(default="")
     cycle_id: Mapped[str] = mapped_column(default="")
+    before: Mapped[str] = mapped_column(default="")
+    after: Mapped[str] = mapped_column(default="")
+    outcome: Mapped[str] = mapped_column(default="")
+    plan_digest: Mapped[str] = mapped_column(default="")
+    epoch: Mapped[int] = mapped_column(default=0)
+    times: Mapped[int] = mapped_column(default=1)
+    last_at: Mapped[datetime | None]
 
 
 class HealRow(StatusRow):
@@ -216,3 +227,64 @@ class ApprovalStartedRow(StatusRow):
     approval_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     node: Mapped[str]
     at: Mapped[datetime]
+
+
+class AlertRow(StatusRow):
+    """A trouble that holds now, or has gone so lately that it may come back.
+
+    `key`: what it is about; at most one row each. `came_at`: since when, short gaps included.
+    `cleared_at`: since when it is not seen. `notification_id`: the message that told of it, if any.
+    """
+
+    __tablename__ = "alert"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(default="")
+    condition: Mapped[str]
+    reason: Mapped[str]
+    message: Mapped[str] = mapped_column(default="")
+    came_at: Mapped[datetime]
+    cleared_at: Mapped[datetime | None]
+    notification_id: Mapped[int | None]
+
+
+class NotificationRow(StatusRow):
+    """What the controller tells people, once. Delivered by the bot and by webhooks.
+
+    `state`: firing or resolved; a resolved one names the firing one in `resolves`.
+    `node` "": about the fleet. `severity`: critical or warning.
+    """
+
+    __tablename__ = "notification"
+    __table_args__ = (Index(None, "at"), {"schema": STATUS})
+
+    id: Mapped[Serial]
+    at: Mapped[datetime]
+    alert: Mapped[str]
+    state: Mapped[str]
+    severity: Mapped[str]
+    node: Mapped[str] = mapped_column(default="")
+    condition: Mapped[str]
+    reason: Mapped[str]
+    message: Mapped[str] = mapped_column(default="")
+    resolves: Mapped[int | None]
+
+
+class WebhookDeliveryRow(StatusRow):
+    """How far one notification is on its way to one webhook.
+
+    `hook`: digest of the hook's address, which may hold a secret. `state`: waiting, delivered or
+    parked. `replay_id`: the newest wish for a replay that was followed.
+    """
+
+    __tablename__ = "webhook_delivery"
+    __table_args__ = (Index(None, "state", "next_at"), {"schema": STATUS})
+
+    notification_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hook: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime]
+    last_error: Mapped[str] = mapped_column(default="")
+    delivered_at: Mapped[datetime | None]
+    replay_id: Mapped[int] = mapped_column(default=0)
