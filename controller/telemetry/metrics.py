@@ -32,13 +32,7 @@ from controller.telemetry.labels import (
     SOURCE_FAULTS,
     UNSCHEDULABLE,
     VERBS,
-    Action,
     Answer,
-    Controller,
-    DbFault,
-    ReconcileResult,
-    SourceFault,
-    Unschedulable,
 )
 
 # A second series beside each counter, which says when it was made: nobody reads them.
@@ -217,6 +211,10 @@ WEBHOOKS_WAITING = _gauge("x3fleet_webhook_waiting", "Notifications that are sti
 WEBHOOKS_PARKED = _gauge(
     "x3fleet_webhook_parked", "Notifications given up; `x3fleet notifications replay` sends them."
 )
+_FRESH = 0.2
+"""Weight of the newest duration in a moving average: about the last ten calls count."""
+_latencies: dict[tuple[str, str], float] = {}
+
 WEBHOOK_RESULTS = ("delivered", "refused", "failed", "parked")
 
 
@@ -238,6 +236,15 @@ def forget_node(node: str) -> None:
     """Let every series of a removed node vanish."""
     for metric in (PANEL_REQUESTS, PANEL_LATENCY, ACTIONS_DONE, DRIFT_HEALED):
         metric.remove_by_labels({"node": node})
+    for known in [pair for pair in _latencies if pair[0] == node]:
+        del _latencies[known]
+
+
+def note_latency(node: str, verb: str, duration_s: float) -> None:
+    """Let one call count in its node's moving average."""
+    before = _latencies.get((node, verb), duration_s)
+    _latencies[node, verb] = before + _FRESH * (duration_s - before)
+    PANEL_LATENCY.labels(node, verb).set(_latencies[node, verb])
 
 
 def start_job(job: str) -> None:
@@ -271,14 +278,3 @@ def _start() -> None:
 
 
 _start()
-
-__all__ = [
-    "REGISTRY",
-    "Action",
-    "Answer",
-    "Controller",
-    "DbFault",
-    "ReconcileResult",
-    "SourceFault",
-    "Unschedulable",
-]

@@ -106,7 +106,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and what came of it, for metrics. `failure`: the error's code, else empty."""
+    """One request and what came of it, for metrics. `failure`: the error's code, else empty.
+
+    `sent`: whether the panel may have seen the request.
+    """
 
     node: NodeName
     kind: Kind
@@ -115,6 +118,7 @@ class Exchange:
     duration_s: float
     sent_bytes: int
     received_bytes: int
+    sent: bool = True
 
 
 class Observer(Protocol):
@@ -292,16 +296,25 @@ class Channel:
             self.unreached += 1
         named = _name_failure(self.node, f"{ask.kind} {ask.path}".strip(), error)
         named.__cause__ = error
-        self._tell(ask, None, named.code, duration_s, 0)
+        self._tell(ask, None, named.code, duration_s, 0, sent=sent)
         return Failure(named, sent, duration_s)
 
     def _tell(
-        self, ask: Ask, status: int | None, failure: str, duration_s: float, received: int
+        self,
+        ask: Ask,
+        status: int | None,
+        failure: str,
+        duration_s: float,
+        received: int,
+        *,
+        sent: bool = True,
     ) -> None:
         if self._observer is not None:
-            sent = len(ask.content or b"")
+            size = len(ask.content or b"")
             self._observer.exchanged(
-                Exchange(self.node, ask.kind, status, failure, duration_s, sent, received)
+                Exchange(
+                    self.node, ask.kind, status, failure, duration_s, size, received, sent=sent
+                )
             )
 
 
