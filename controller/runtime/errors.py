@@ -20,16 +20,24 @@ class HolderKind(StrEnum):
     """A `reconcile now`: it ends by itself, and waiting for it makes sense."""
     DAEMON = "daemon"
     """A controller that stays: ask it, by a request."""
+    REPLICA = "replica"
+    """One of several controllers that share the nodes: ask it, by a request."""
     UNKNOWN = "unknown"
     """It took the lock and had not written its name yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the lock. `pid` 0: unknown."""
+    """Who holds the lock. `pid` 0: unknown. `host`: where it runs, if not known to be here."""
 
     kind: HolderKind
     pid: int = 0
+    host: str = ""
+
+
+_HINTS = {
+    HolderKind.REPLICA: "replicas work by themselves; x3fleet replicas list shows them",
+}
 
 
 class LeaseError(X3FleetError):
@@ -53,8 +61,10 @@ class AlreadyRunning(LeaseError):
         who = f"{holder.kind.value} controller"
         if holder.pid:
             who += f" with process id {holder.pid}"
+        if holder.host:
+            who += f" on {holder.host}"
         super().__init__(
             f"another controller is at work: a {who}",
-            hint="wait for it to end, or repeat with --wait",
+            hint=_HINTS.get(holder.kind, "wait for it to end, or repeat with --wait"),
         )
         self.holder = holder

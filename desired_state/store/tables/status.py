@@ -288,3 +288,50 @@ class WebhookDeliveryRow(StatusRow):
     last_error: Mapped[str] = mapped_column(default="")
     delivered_at: Mapped[datetime | None]
     replay_id: Mapped[int] = mapped_column(default=0)
+
+
+class ReplicaRow(StatusRow):
+    """One controller process; its last row stays for a day after its end.
+
+    `kind`: `replica` (one of several, on PostgreSQL), `daemon` or `one-shot` (alone, under a lock).
+    `state`: `live`, `left` (ended by itself), `dead` (declared so by another one). `expires_at`: by the
+    database's clock; None for one whose lock tells whether it lives.
+    """
+
+    __tablename__ = "replica"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    state: Mapped[str]
+    started_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class NodeLeaseRow(StatusRow):
+    """Who may write to a node, and the fencing token that all records of it carry.
+
+    `node` is `*` for what runs once an installation. `epoch` only grows. `removes_at`: after a takeover
+    from a dead holder, when clients may be removed again. `touched_at`: of the last record.
+    """
+
+    __tablename__ = "node_lease"
+    __table_args__ = (Index(None, "holder"), {"schema": STATUS})
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str | None]
+    epoch: Mapped[int]
+    taken_at: Mapped[datetime | None]
+    removes_at: Mapped[datetime | None]
+    touched_at: Mapped[datetime | None]
+
+
+class NodeWakeRow(StatusRow):
+    """How often another replica made work for a node: whoever holds it compares, and looks again."""
+
+    __tablename__ = "node_wake"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
