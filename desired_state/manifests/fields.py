@@ -123,6 +123,7 @@ Duration = Annotated[int, BeforeValidator(_duration(0)), _DURATION_SCHEMA]
 Wait = Annotated[int, BeforeValidator(_duration(1)), _DURATION_SCHEMA]
 """Whole seconds, at least one."""
 SettlingTime = Annotated[int, BeforeValidator(_duration(60)), _DURATION_SCHEMA]
+ResyncTime = Annotated[int, BeforeValidator(_duration(15)), _DURATION_SCHEMA]
 FailoverTime = Annotated[int, BeforeValidator(_duration(15, or_zero=True)), _DURATION_SCHEMA]
 Size = Annotated[
     int,

@@ -30,6 +30,7 @@ from desired_state.manifests.fields import (
     Name,
     Part,
     Port,
+    ResyncTime,
     Secret,
     SettlingTime,
     Share,
@@ -331,6 +332,8 @@ class PolicySpecDocument(Part):
     """`delete-first` leaves a gap, `create-first` an overlap."""
     require_xray: bool | None = None
     """Whether a node needs a running Xray to get new keys."""
+    resync: ResyncTime | None = None
+    """How far apart looks at a node are; 15s at least. Default: 60s, or 5m when all is quiet."""
     load: Load = Load()
     email_template: (
         Annotated[str, StringConstraints(max_length=64), AfterValidator(_template)] | None

@@ -15,7 +15,7 @@ from desired_state.manifests.kinds import API_VERSION, KINDS
 from desired_state.manifests.positions import Item, parse_yaml
 from desired_state.manifests.references import check_references
 from desired_state.manifests.resolve import resolve
-from desired_state.manifests.sources.source import ManifestFile, ManifestSource
+from desired_state.manifests.sources.source import ManifestFile, ManifestFiles, ManifestSource
 from desired_state.manifests.wording import faults_of, null_faults
 
 
@@ -26,7 +26,15 @@ def load_bundle(source: ManifestSource) -> Bundle:
         ManifestSourceUnavailable: the source could not be read.
         ManifestError: something is wrong; `faults` holds all of it, each with its place.
     """
-    fetched = source.fetch()
+    return read_bundle(source.fetch())
+
+
+def read_bundle(fetched: ManifestFiles) -> Bundle:
+    """Check and resolve everything that one revision declares.
+
+    Raises:
+        ManifestError: something is wrong; `faults` holds all of it, each with its place.
+    """
     documents, faults = read_documents(fetched.files)
     # A file that could not be read may have declared what the others refer to.
     is_complete = not any(fault.kind is FaultKind.SYNTAX for fault in faults)

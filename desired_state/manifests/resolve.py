@@ -153,6 +153,7 @@ def _policy(spec: PolicySpecDocument, base: Policy) -> Policy:
         "failover_after_s": spec.failover_after,
         "move_order": spec.move_order,
         "require_xray": spec.require_xray,
+        "resync_s": spec.resync,
         "load": replace(base.load, **_given(spec.load.model_dump())),
     }
     return replace(base, **_given(said))

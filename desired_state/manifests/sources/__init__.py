@@ -1,4 +1,4 @@
-"""Where manifests come from: a directory now; a branch of a git repository joins it later.
+"""Where manifests come from: a directory, or a branch of a git repository.
 
 Not here: parsing and validation (`loader`), applying (`desired_state.commands`).
 """

@@ -28,6 +28,11 @@ class DirectorySource:
 
     path: Path
 
+    @property
+    def name(self) -> str:
+        """The folder, absolute: the owner of what is declared there, however it was written."""
+        return os.path.normpath(self.path.absolute())
+
     def fetch(self) -> ManifestFiles:
         """Read all files; the revision is a digest over their names and contents.
 
@@ -46,9 +51,7 @@ class DirectorySource:
             raise ManifestSourceUnavailable(
                 f"{self.path} holds no *.yaml or *.yml file", hint="name another folder"
             )
-        # Absolute: the source is the owner of what it declares, however its path was written.
-        source = os.path.normpath(self.path.absolute())
-        return ManifestFiles(files, _digest(self.path, files), source)
+        return ManifestFiles(files, _digest(self.path, files), self.name)
 
 
 def _find(path: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """What a source of manifests is: it fetches files of one revision, all or none.
 
-Implemented by `directory` (and a git branch later); called by the loader. Not here: parsing.
+Implemented by `directory` and `git`; called by the loader and by sync. Not here: parsing.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,11 @@ class ManifestFiles:
 
 class ManifestSource(Protocol):
     """Where manifests come from."""
+
+    @property
+    def name(self) -> str:
+        """Who owns what is declared there; the same however it was written, without a credential."""
+        ...
 
     def fetch(self) -> ManifestFiles:
         """Read the present revision; blocking.
