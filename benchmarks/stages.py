@@ -143,14 +143,14 @@ async def _clear(raw: Raw, inbound: int) -> None:
     """Delete every client of an inbound, as far as its version lets us."""
     emails = await raw.emails_in(inbound)
     if raw.family == 3:
-        for email in emails[1000:]:
-            await _delete(raw, email)
-        answer = await raw.http.post(
-            raw.target.url + "panel/api/clients/bulkDel", json={"emails": emails[:1000]}
-        )
-        if answer.status_code != 200:
-            for email in emails[:1000]:
-                await _delete(raw, email)
+        for start in range(0, len(emails), 1000):
+            some = emails[start : start + 1000]
+            answer = await raw.http.post(
+                raw.target.url + "panel/api/clients/bulkDel", json={"emails": some}
+            )
+            if answer.status_code != 200:
+                for email in some:
+                    await _delete(raw, email)
         return
     listed = await raw.call("GET", "panel/api/inbounds/list")
     found = next(one for one in listed if one["id"] == inbound)
