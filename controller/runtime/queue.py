@@ -149,7 +149,7 @@ class QueueClosed(Exception):
 
 
 class WorkQueue(Generic[T]):
-    """The queue for workers of one event loop, on its monotonic clock.
+    """The queue for workers of one event loop, on its monotonic clock. Made inside the loop.
 
     Args:
         name: in metrics.
@@ -158,6 +158,7 @@ class WorkQueue(Generic[T]):
 
     def __init__(self, name: str, watcher: QueueWatcher | None = None) -> None:
         self.name = name
+        self._loop = asyncio.get_running_loop()
         self._agenda: Agenda[T] = Agenda()
         self._watcher = watcher
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -173,7 +174,7 @@ class WorkQueue(Generic[T]):
             priority: see `Priority`.
             after_s: no sooner than so many seconds from now; a burst that falls into it is one look.
         """
-        self._agenda.add(item, priority, _now() + max(0.0, after_s))
+        self._agenda.add(item, priority, self._loop.time() + max(0.0, after_s))
         if self._watcher is not None:
             self._watcher.added(priority)
         self._arm()
@@ -187,10 +188,10 @@ class WorkQueue(Generic[T]):
         while True:
             if self._closed:
                 raise QueueClosed
-            taken = self._agenda.take(_now())
+            taken = self._agenda.take(self._loop.time())
             if taken is not None:
                 item, entry = taken
-                now = self._since[item] = _now()
+                now = self._since[item] = self._loop.time()
                 if self._watcher is not None:
                     self._watcher.taken(now - entry.ready_at)
                 self._arm()
@@ -199,7 +200,7 @@ class WorkQueue(Generic[T]):
 
     def done(self, item: T) -> None:
         """Give an item back."""
-        worked_s = _now() - self._since.pop(item)
+        worked_s = self._loop.time() - self._since.pop(item)
         self._agenda.done(item)
         if self._watcher is not None:
             self._watcher.finished(worked_s)
@@ -224,15 +225,15 @@ class WorkQueue(Generic[T]):
 
     def depth(self) -> Mapping[int, int]:
         """How many items are ready and not taken, by priority."""
-        return self._agenda.depth(_now())
+        return self._agenda.depth(self._loop.time())
 
     def running(self) -> Mapping[T, float]:
         """For how many seconds each item has been worked on."""
-        now = _now()
+        now = self._loop.time()
         return {item: now - since for item, since in self._since.items()}
 
     async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._loop.create_future()
         self._waiters.append(waiter)
         self._arm()
         try:
@@ -250,7 +251,7 @@ class WorkQueue(Generic[T]):
         """Wake one worker if something is ready; else see to it when the next delay ends."""
         if self._closed:
             return
-        if self._agenda.has_ready(_now()):
+        if self._agenda.has_ready(self._loop.time()):
             self._signal()
             return
         if self._timer is not None:
@@ -258,7 +259,7 @@ class WorkQueue(Generic[T]):
             self._timer = None
         moment = self._agenda.next_at()
         if moment is not None and self._waiters:
-            self._timer = asyncio.get_running_loop().call_at(moment, self._arm)
+            self._timer = self._loop.call_at(moment, self._arm)
 
     def _signal(self) -> None:
         while self._waiters:
@@ -266,7 +267,3 @@ class WorkQueue(Generic[T]):
             if not waiter.done():
                 waiter.set_result(None)
                 return
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

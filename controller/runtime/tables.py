@@ -30,6 +30,7 @@ KEY = cast("Table", desired.KeyRow.__table__)
 KEY_GENERATION = cast("Table", desired.KeyGenerationRow.__table__)
 SUBSCRIPTION = cast("Table", desired.SubscriptionRow.__table__)
 REQUEST = cast("Table", desired.RequestRow.__table__)
+WAKE = cast("Table", desired.WakeRow.__table__)
 PLAN_APPROVAL = cast("Table", desired.PlanApprovalRow.__table__)
 
 AT_ONCE = 500

@@ -16,10 +16,12 @@ import structlog
 
 from controller.core import effects as fx
 from controller.core.chunks import START
+from controller.core.desired import Desired
 from controller.core.observed import NotObserved, NotSeen, Observation
 from controller.core.reconcile import dry_run, reconcile
 from controller.core.result import Result
 from controller.panels.panel import Panel, PanelPool
+from controller.runtime.brake import Brake
 from controller.runtime.errors import LeaseError
 from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
@@ -28,7 +30,7 @@ from controller.runtime.records import Record, Records
 from controller.runtime.summary import cycle_values, log_turn
 from controller.telemetry import events
 from desired_state.model.errors import ConfigError
-from desired_state.model.ids import NodeName
+from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode
 from desired_state.store.clock import Randomness
 from desired_state.store.errors import StoreError
@@ -67,6 +69,8 @@ class TurnReport:
     """One turn. `result` None: it broke off, `error` says why; the next turn begins with a look.
 
     `out_of_time`: there was more to write than its 20 s allowed. `recorded`: status was written.
+    `revision`: of desired state before the panel was contacted. `resync_s`: the policy's own period of
+    looks. `due_at`: when the next subscription ends here.
     """
 
     node: NodeName
@@ -75,6 +79,9 @@ class TurnReport:
     out_of_time: bool = False
     recorded: bool = False
     error: str = ""
+    revision: Revision = Revision(0)
+    resync_s: int | None = None
+    due_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -90,6 +97,7 @@ class _Turn:
     overlay: Overlay = NOTHING_MORE
     out_of_time: bool = False
     recorded: bool = False
+    desired: Desired | None = field(default=None, repr=False)
     panel: Panel | None = field(default=None, repr=False)
 
 
@@ -104,6 +112,7 @@ class Worker:
         clock: wall and monotonic.
         randomness: for ids of turns.
         limits: of one turn.
+        brake: keeps every write from starting, at the end of a service.
     """
 
     def __init__(
@@ -116,6 +125,7 @@ class Worker:
         clock: Clock,
         randomness: Randomness,
         limits: Limits | None = None,
+        brake: Brake | None = None,
     ) -> None:
         self._reader = reader
         self._records = records
@@ -124,6 +134,7 @@ class Worker:
         self._clock = clock
         self._randomness = randomness
         self._limits = limits or Limits()
+        self._brake = brake or Brake()
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -177,7 +188,12 @@ class Worker:
                 log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
                 return TurnReport(node, None, self._clock.monotonic() - started_s, error=str(error))
             took_s = self._clock.monotonic() - started_s
-            report = TurnReport(node, result, took_s, turn.out_of_time, turn.recorded)
+            report = TurnReport(
+                node, result, took_s, turn.out_of_time, turn.recorded,
+                revision=approach.revision,
+                resync_s=None if turn.desired is None else turn.desired.policy.resync_s,
+                due_at=_next_due(turn.desired, self._clock.now()),
+            )  # fmt: skip
             log_turn(log, result, report.duration_s)
             return report
 
@@ -211,7 +227,9 @@ class Worker:
             case fx.Write():
                 return await self._write(turn, effect)
             case fx.ReadDesired():
-                return await self._reader.desired(effect.node, self._clock.now(), turn.overlay)
+                now = self._clock.now()
+                turn.desired = await self._reader.desired(effect.node, now, turn.overlay)
+                return turn.desired
             case fx.ReadGenerations():
                 return await self._reader.generations(effect.keys)
             case fx.ReadSeeds():
@@ -273,6 +291,8 @@ class Worker:
         approach = await self._reader.approach_since(turn.seen)
         turn.seen = approach
         # Last, after every wait: from here to the request nothing comes between.
+        if cause := self._brake.cause():
+            return cause
         if not self._lease.may_write(turn.node):
             return "the lease is over"
         if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
@@ -292,3 +312,11 @@ class Worker:
         left = self._limits.turn_s - (self._clock.monotonic() - turn.started_s)
         async with asyncio.timeout(max(0.0, left)):
             yield
+
+
+def _next_due(desired: Desired | None, now: datetime) -> datetime | None:
+    """When the next subscription ends that a key of this node lives by."""
+    if desired is None:
+        return None
+    ends = (key.subscription.valid_until for key in desired.keys if key.placed)
+    return min((end for end in ends if end is not None and end > now), default=None)

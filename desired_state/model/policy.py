@@ -56,6 +56,8 @@ class Policy:
     move_order: MoveOrder = MoveOrder.DELETE_FIRST
     require_xray: bool = True
     load: LoadWeights = LoadWeights()
+    resync_s: int | None = None
+    """Looks at a node are so far apart; None: 60 s with something pending, 5 min without."""
 
 
 def policy_for(policies: tuple[Policy, ...], labels: Labels) -> Policy:

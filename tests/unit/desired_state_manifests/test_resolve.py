@@ -169,6 +169,7 @@ def test_a_policy_says_every_value_that_an_operator_may_change(load, node) -> No
           failoverAfter: 0s
           moveOrder: create-first
           requireXray: false
+          resync: 15s
           load: {keys: 2, traffic: 1, cpu: 0.5, memory: 0.25}
           emailTemplate: "y-{key}.{generation}"
         """,
@@ -199,6 +200,7 @@ def test_a_policy_says_every_value_that_an_operator_may_change(load, node) -> No
             failover_after_s=0,
             move_order=MoveOrder.CREATE_FIRST,
             require_xray=False,
+            resync_s=15,
             load=LoadWeights(2, 1, 0.5, 0.25),
         ),
     )
