@@ -79,4 +79,4 @@ def _password(seed: bytes, size: int) -> str:
 
 
 def _expand(seed: bytes, purpose: str) -> bytes:
-    return hmac.new(seed, f"x3fleet/{purpose}".encode(), hashlib.sha256).digest()
+    return hmac.digest(seed, f"x3fleet/{purpose}".encode(), "sha256")

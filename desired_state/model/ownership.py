@@ -6,7 +6,6 @@ Callers: core, links. Not here: what is done about foreign clients.
 """
 
 import base64
-import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
@@ -99,5 +98,5 @@ def _pattern(template: str) -> str:
 
 
 def _mark(secret: InstallationSecret, email: str) -> str:
-    digest = hmac.new(secret.value, email.lower().encode(), hashlib.sha256).digest()
+    digest = hmac.digest(secret.value, email.lower().encode(), "sha256")
     return base64.b32encode(digest).decode().lower()[:26]
