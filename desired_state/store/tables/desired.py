@@ -61,13 +61,27 @@ class WakeRow(DesiredRow):
 
 
 class ManifestSourceRow(DesiredRow):
-    """Where manifests come from, and the last revision of them that was applied."""
+    """Where manifests come from: the last revision that was applied, and how the source was found last.
+
+    `applied_revision`: "" and `applied_at` None before the first. `fetched_revision`: the newest that
+    could be read, good or not. `error_code`: "" while all is well; `faults`: what is wrong with the
+    fetched revision, each {file, line, column, field, message, hint}. `error_since`: since when the
+    source has been failing, whatever the errors were. `checked_at`: when what stands here was found
+    so; a look that finds nothing new writes nothing.
+    """
 
     __tablename__ = "manifest_source"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    applied_revision: Mapped[str]
-    applied_at: Mapped[datetime]
+    applied_revision: Mapped[str] = mapped_column(default="")
+    applied_at: Mapped[datetime | None]
+    fetched_revision: Mapped[str] = mapped_column(default="")
+    fetched_at: Mapped[datetime | None]
+    error_code: Mapped[str] = mapped_column(default="")
+    error: Mapped[str] = mapped_column(default="")
+    faults: Mapped[list[Any]] = mapped_column(default=list)
+    error_since: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]
     revision: Mapped[int]
 
 
