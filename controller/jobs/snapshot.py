@@ -1,0 +1,173 @@
+"""Reads the fleet as metrics and alerts look at it, in one snapshot of the database.
+
+Callers: the alerts job, and `FleetView` before each exposition of metrics. Cheap on purpose: one row a
+node; the journal is asked only about nodes that cannot be reached. Not here: showing, deciding.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Table, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from controller.telemetry.snapshot import (
+    FleetSnapshot,
+    SeenCondition,
+    SeenNode,
+    SeenSource,
+    Withheld,
+)
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import NodeName, Revision
+from desired_state.store.convert import node_from
+from desired_state.store.engine import Store
+from desired_state.store.tables.desired import (
+    KeyGenerationRow,
+    KeyRow,
+    ManifestSourceRow,
+    NodeRow,
+    WakeRow,
+)
+from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
+
+_STATUS = cast("Table", NodeStatusRow.__table__)
+_JOURNAL = cast("Table", RemoteGenerationRow.__table__)
+_KEY = cast("Table", KeyRow.__table__)
+_SEED = cast("Table", KeyGenerationRow.__table__)
+_HERE = cast("Table", PlacementRow.__table__)
+_NEXT = _HERE.alias("successor")
+_OUT_OF_REACH = frozenset({"Unreachable", "Stalled", "Paused"})
+
+
+async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
+    """Read every declared node, what is stored of it, and the sources of manifests.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    async with store.reading() as session:
+        connection = await session.connection()
+        woken = await _woken(connection)
+        rows = await connection.execute(select(_STATUS))
+        status = {row["node"]: dict(row) for row in rows.mappings()}
+        declared = [
+            node_from(row) for row in await session.scalars(select(NodeRow).order_by(NodeRow.name))
+        ]
+        lost = [n.name for n in declared if _is_out_of_reach(status.get(n.name))]
+        debts = await _debts(connection, lost)
+        sources = await _sources(session)
+    nodes = tuple(
+        SeenNode(
+            name=node.name,
+            mode=node.mode,
+            orphaned=node.orphaned,
+            wanted_revision=Revision(max(node.revision, woken.get(node.name, 0))),
+            **_stored(status.get(node.name)),
+            **debts.get(node.name, {}),
+        )
+        for node in declared
+    )
+    return FleetSnapshot(now, nodes, sources)
+
+
+def _stored(row: dict[str, Any] | None) -> dict[str, Any]:
+    if row is None:
+        return {}
+    return {
+        "conditions": _conditions(row["conditions"]),
+        "counts": dict(row["counts"]),
+        "withheld": tuple(
+            Withheld(one["kind"], one["digest"], len(one["emails"])) for one in row["blocked_sets"]
+        ),
+        "observed_revision": Revision(row["observed_revision"]),
+        "failures": row["failures"],
+        "next_look_at": row["next_look_at"],
+    }
+
+
+def _conditions(stored: Iterable[dict[str, Any]]) -> tuple[SeenCondition, ...]:
+    return tuple(
+        SeenCondition(
+            one["type"],
+            one["reason"],
+            status=one["status"],
+            message=one["message"],
+            since=None if one["since"] is None else datetime.fromisoformat(one["since"]),
+        )
+        for one in stored
+    )
+
+
+def _is_out_of_reach(row: dict[str, Any] | None) -> bool:
+    return row is not None and any(
+        one["status"] and one["type"] in _OUT_OF_REACH for one in row["conditions"]
+    )
+
+
+async def _woken(connection: AsyncConnection) -> dict[str, int]:
+    """The newest revision that concerns each node, as far as wake-ups are kept."""
+    query = (
+        select(WakeRow.node, func.max(WakeRow.revision))
+        .where(WakeRow.node.is_not(None))
+        .group_by(WakeRow.node)
+    )
+    return {str(node): revision for node, revision in await connection.execute(query)}
+
+
+async def _debts(
+    connection: AsyncConnection, nodes: list[NodeName]
+) -> dict[NodeName, dict[str, Any]]:
+    """What is to be deleted on nodes that cannot be reached, and since when."""
+    if not nodes:
+        return {}
+    here = and_(_HERE.c.key == _JOURNAL.c.key, _HERE.c.node == _JOURNAL.c.node)
+    moved = and_(_NEXT.c.key == _JOURNAL.c.key, _NEXT.c.replaces == _JOURNAL.c.node)
+    newest = and_(_SEED.c.key_id == _KEY.c.id, _SEED.c.generation == _KEY.c.generation)
+    is_old = _JOURNAL.c.generation < _KEY.c.generation
+    query = (
+        select(
+            _JOURNAL.c.node, _JOURNAL.c.email, _JOURNAL.c.changed_at, _KEY.c.deleted_at,
+            _NEXT.c.at, _SEED.c.created_at, is_old,
+        )
+        .select_from(
+            _JOURNAL.join(_KEY, _KEY.c.id == _JOURNAL.c.key)
+            .outerjoin(_HERE, here)
+            .outerjoin(_NEXT, moved)
+            .outerjoin(_SEED, newest)
+        )
+        .where(
+            _JOURNAL.c.node.in_(nodes),
+            _JOURNAL.c.state != JournalState.GONE.value,
+            _KEY.c.deleted_at.is_not(None)
+            | is_old
+            | _HERE.c.key.is_(None)
+            | _HERE.c.leaving.is_not(None),
+        )
+    )  # fmt: skip
+    emails: dict[NodeName, dict[str, datetime]] = defaultdict(dict)
+    for node, email, changed_at, deleted_at, moved_at, rotated_at, old in await connection.execute(
+        query
+    ):
+        # The last change of the row comes last: it is earlier than the wish that it be deleted.
+        since = deleted_at or (rotated_at if old else None) or moved_at or changed_at
+        known = emails[NodeName(node)].get(email, since)
+        emails[NodeName(node)][email] = min(known, since)
+    return {
+        node: {"debt": len(owed), "debt_since": min(owed.values())} for node, owed in emails.items()
+    }
+
+
+async def _sources(session: AsyncSession) -> tuple[SeenSource, ...]:
+    rows = await session.scalars(select(ManifestSourceRow).order_by(ManifestSourceRow.name))
+    return tuple(
+        SeenSource(
+            name=row.name,
+            revision=row.applied_revision,
+            fetched=row.fetched_revision,
+            fault=row.error_code,
+            failing_since=row.error_since,
+        )
+        for row in rows
+    )
