@@ -37,4 +37,19 @@ def describe(settings: "ControllerSettings") -> dict[str, Any]:
         "X3FLEET_ENCRYPTION_KEYS": ",".join(keys) or None,
         "X3FLEET_CONTROLLER__WRITING_S": settings.turns.writing_s,
         "X3FLEET_CONTROLLER__TURN_S": settings.turns.turn_s,
+        **_parts(settings),
     }
+
+
+def _parts(settings: "ControllerSettings") -> dict[str, Any]:
+    """Settings of the parts of the service; what pydantic holds as a secret is masked."""
+    from pydantic import SecretStr
+
+    shown: dict[str, Any] = {}
+    for part, values in settings.service.model_dump().items():
+        for name, value in values.items():
+            several = value if isinstance(value, tuple) else (value,)
+            plain = [MASK if isinstance(one, SecretStr) else one for one in several]
+            text = ",".join(map(str, plain)) or None if isinstance(value, tuple) else plain[0]
+            shown[f"X3FLEET_CONTROLLER__{part}__{name}".upper()] = text
+    return shown

@@ -43,6 +43,13 @@ ALLOWED = (
     ),
     Allowed("controller/panels/*", Kind.PANEL_PATH, "*", "the one place that knows its routes"),
     Allowed(
+        "controller/settings.py",
+        Kind.ADDRESS,
+        "127.0.0.1",
+        "a setting's default: metrics are served on loopback",
+    ),
+    Allowed("controller/settings.py", Kind.PORT, "port=*", "a setting's default, for metrics"),
+    Allowed(
         "desired_state/manifests/panel_url.py",
         Kind.PORT,
         "DEFAULT_PORTS=*",
