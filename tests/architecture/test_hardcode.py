@@ -48,7 +48,6 @@ ALLOWED = (
         "127.0.0.1",
         "a setting's default: metrics are served on loopback",
     ),
-    Allowed("controller/settings.py", Kind.PORT, "port=*", "a setting's default, for metrics"),
     Allowed(
         "desired_state/manifests/panel_url.py",
         Kind.PORT,
