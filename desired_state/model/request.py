@@ -13,6 +13,8 @@ class RequestKind(StrEnum):
     """Look now, whatever the back-off says."""
     PROBE = "probe"
     """Look, and write nothing."""
+    TEST = "connection test"
+    """Reach the panel as if for the first time, logging in anew, and write nothing."""
     REMATCH = "rematch"
     """Resolve the declared match anew and bind what it finds."""
     REBIND = "rebind"

@@ -162,6 +162,20 @@ class RequestAnswerRow(StatusRow):
     at: Mapped[datetime]
 
 
+class RequestProgressRow(StatusRow):
+    """How far a node is with a request that it has not answered yet; stays behind the answer.
+
+    `detail`: {stage}, and for a run {turns, created, deleted, updated, left} besides.
+    """
+
+    __tablename__ = "request_progress"
+
+    token: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    at: Mapped[datetime]
+
+
 class CycleRow(StatusRow):
     """One turn in which something happened. `counts`: created, deleted, updated, verified ..."""
 

@@ -3,15 +3,33 @@
 Applied by `x3fleet db upgrade`. Never edited once released.
 """
 
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+from desired_state.store.migrations.schemas import schema_of
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+STATUS = "status"
+
 
 def upgrade() -> None:
-    """Bring the tables to this revision."""
+    """Make the table of requests' progress."""
+    op.create_table(
+        "request_progress",
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("detail", sa.JSON().with_variant(JSONB(), "postgresql"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("token", "node", name="pk_request_progress"),
+        schema=schema_of(STATUS),
+    )
 
 
 def downgrade() -> None:
-    """Bring the tables back to the revision before."""
+    """Drop it."""
+    op.drop_table("request_progress", schema=schema_of(STATUS))
