@@ -4,14 +4,16 @@ Callers: the alerts job, and `FleetView` before each exposition of metrics. Chea
 node; the journal is asked only about nodes that cannot be reached. Not here: showing, deciding.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Table, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from controller.telemetry.observers import count_database_fault
 from controller.telemetry.snapshot import (
     FleetSnapshot,
     SeenCondition,
@@ -23,6 +25,7 @@ from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName, Revision
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
+from desired_state.store.errors import StoreError
 from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
@@ -39,6 +42,49 @@ _SEED = cast("Table", KeyGenerationRow.__table__)
 _HERE = cast("Table", PlacementRow.__table__)
 _NEXT = _HERE.alias("successor")
 _OUT_OF_REACH = frozenset({"Unreachable", "Stalled", "Paused"})
+
+
+class FleetView:
+    """Shows the fleet anew when it is asked for, at most once in `fresh_s` seconds.
+
+    Args:
+        store: the database.
+        show: told of each snapshot.
+        now: the wall clock.
+        fresh_s: several scrapers at once cost one reading.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        show: Callable[[FleetSnapshot], None],
+        now: Callable[[], datetime],
+        fresh_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._show = show
+        self._now = now
+        self._fresh = timedelta(seconds=fresh_s)
+        self._read_at: datetime | None = None
+        self._one_reader = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read and show the fleet, unless that was just done.
+
+        Raises:
+            StoreError: the database failed; what was shown stays.
+        """
+        async with self._one_reader:
+            now = self._now()
+            if self._read_at is not None and abs(now - self._read_at) < self._fresh:
+                return
+            try:
+                snapshot = await read_fleet(self._store, now)
+            except StoreError as error:
+                count_database_fault(error)
+                raise
+            self._read_at = now
+            self._show(snapshot)
 
 
 async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
