@@ -121,11 +121,11 @@ class Controller:
         async with hold_lock(self.store, HolderKind.ONE_SHOT, wait=wait):
             # What another controller wrote before this one began.
             self.versions.bump_all()
-            self.lease.take()
+            await self.lease.take(self.store)
             try:
                 return await self._reconcile(await self._names(nodes), on_event, started_s)
             finally:
-                self.lease.release()
+                await self.lease.release_all()
 
     async def probe(self, node: NodeName) -> Result:
         """Look at one node now and plan for it; writes nothing.

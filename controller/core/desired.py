@@ -98,7 +98,8 @@ class Desired:
     `journal`: rows that are not gone. `tombstones`: gone ones of the last 30 days.
     `generations`: current generation of every key that is placed or journalled here.
     `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
-    `status`: as stored; a turn that ends with an equal one writes nothing.
+    `status`: as stored; a turn that ends with an equal one writes nothing. `may_remove`: False while
+    requests of a controller that died may still arrive at the panel.
     """
 
     node: NodeName
@@ -119,6 +120,7 @@ class Desired:
     requests: tuple[NodeRequest, ...] = ()
     heals: tuple[Heal, ...] = ()
     draining: bool = False
+    may_remove: bool = True
     status: NodeStatus = field(default_factory=NodeStatus)
     memo: Any = field(default_factory=dict, repr=False, compare=False, hash=False)
     """Scratch space of the plan (`memo.Memo`); whoever keeps this value keeps what was derived from it."""

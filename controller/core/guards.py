@@ -12,6 +12,7 @@ from controller.core.conditions import BlockedSet, Condition, ConditionType
 from controller.core.desired import Approval, ApprovalKind, Desired
 from controller.core.effects import Verb
 from controller.core.observed import Observation, XrayState
+from controller.core.ownership import served_keys
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action, Plan, deletes, digest_of, reason_of
 from desired_state.model.ids import Digest
@@ -196,6 +197,28 @@ def too_many_deletes(case: Case) -> Refusal | None:
     )
 
 
+def cut_off(case: Case) -> Refusal | None:
+    """Inbounds were unbound, and no other serves their keys yet: a person decides, however few they are.
+
+    Keys that a newly bound inbound takes over wait for it, and are never dark.
+    """
+    leaving = [a for a in case.plan.actions if reason_of(a) is DeleteReason.UNMATCHED]
+    if not leaving:
+        return None
+    served, held = served_keys(case.plan.survey, case.desired, case.look), case.desired.keys
+    in_force = {k.key for k in held if k.subscription.ended_by(case.now) is None}
+    dark = frozenset(a for a in leaving if a.key in in_force - served)
+    emails = frozenset(map(_key, dark))
+    if not dark or case.approval(ApprovalKind.DELETES, emails):
+        return None
+    if len(dark) == sum(map(deletes, case.plan.actions)):
+        dark |= frozenset(filter(is_placeholder_action, case.plan.actions))
+    message = f"{len(emails)} clients would go, and no other inbound serves their keys"
+    return _refuse(
+        ConditionType.BLOCKED, "CutOff", message, dark, ApprovalKind.DELETES, emails=emails
+    )
+
+
 def forbidden_by_mode(case: Case) -> Refusal | None:
     """Modes: `upsert-only` never deletes, `observe` writes nothing."""
     mode = case.desired.mode
@@ -209,6 +232,19 @@ def forbidden_by_mode(case: Case) -> Refusal | None:
         return None
     message = f"mode {mode.value} withholds {len(withheld)} actions"
     return _refuse(ConditionType.DRIFTED, "Mode", message, withheld)
+
+
+def taken_over(case: Case) -> Refusal | None:
+    """The last holder died, maybe in the middle of a request: nothing is taken away until that is over."""
+    if case.desired.may_remove:
+        return None
+    withheld = _deleting(case) | {a for a in case.plan.actions if _switches_off(a)}
+    if not withheld:
+        return None
+    message = (
+        f"another replica died at work here: {len(withheld)} removals wait for its last request"
+    )
+    return _refuse(ConditionType.RECONCILING, "TakenOver", message, withheld)
 
 
 # -- disables and time -----------------------------------------------------------------------------
@@ -280,7 +316,7 @@ def fighting(case: Case) -> Refusal | None:
 
 GUARDS: tuple[Guard, ...] = (
     identity, stale_desired, torn_list, shrunk, empty_desired, too_many_deletes,
-    too_many_disabled, clock_skew, poisoned, fighting, forbidden_by_mode,
+    cut_off, too_many_disabled, clock_skew, poisoned, fighting, forbidden_by_mode, taken_over,
 )  # fmt: skip
 
 
@@ -333,9 +369,11 @@ def _switches_off(action: Action) -> bool:
 
 def _used_approvals(case: Case, allowed: Plan) -> list[Approval]:
     used = []
-    going = counted_deletes(allowed)
-    if going and (found := case.approval(ApprovalKind.DELETES, going)):
-        used.append(found)
+    unbound = (a for a in allowed.actions if reason_of(a) is DeleteReason.UNMATCHED)
+    for going in (counted_deletes(allowed), frozenset(map(_key, unbound))):
+        found = case.approval(ApprovalKind.DELETES, going) if going else None
+        if found and found not in used:
+            used.append(found)
     missing = frozenset(e.lower() for e in case.plan.missing)
     if missing and allowed.actions and (found := case.approval(ApprovalKind.SHRINK, missing)):
         used.append(found)

@@ -48,6 +48,8 @@ LINES_APART = 100
 """Events of one record that get a line each."""
 BUDGET_KEPT = timedelta(days=1)
 """Longer than any window of the fleet's share."""
+BUDGET_LOCK = 0x78336264
+"""The advisory lock of whoever takes from the fleet's share ("x3bd")."""
 
 Record = (
     fx.Bind
@@ -117,7 +119,10 @@ class Records:
                     case fx.RecordRows():
                         await _record_rows(connection, effect, now, log)
                     case fx.Finalise():
-                        self._released |= await _finalise(connection, effect, now, log)
+                        released = await _finalise(connection, effect, now, log)
+                        self._released |= released
+                        # Some of them may be another replica's.
+                        await self._lease.wake(connection, released)
                     case fx.WriteStatus():
                         await _write_status(connection, effect, now, log)
         finally:
@@ -201,6 +206,9 @@ async def _reserve(
 ) -> bool:
     """Take deletes from the fleet's share; one transaction, so that two turns never share one."""
     part, floor = share
+    if connection.dialect.name != "sqlite":
+        # Two sums at once would both see room; SQLite lets in one writer at a time anyway.
+        await connection.execute(select(func.pg_advisory_xact_lock(BUDGET_LOCK)))
     owned = await connection.scalar(
         select(func.count()).where(
             JOURNAL.c.key.is_not(None), JOURNAL.c.state != JournalState.GONE.value

@@ -1,8 +1,8 @@
 """One controller a database: the exclusive lock of the embedded mode and of one-shot runs.
 
 SQLite: a locked file beside the database, with its holder's kind and process id in it; the system
-frees it when the process dies. PostgreSQL: an advisory lock of one connection, held open. Callers:
-the service. Not here: leases of replicas.
+frees it when the process dies. PostgreSQL: an advisory lock of one connection, held open, and only where
+no replica lives; replicas begin nothing while it is held. Callers: the service. Not here: leases.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controller.runtime import lease_rows
 from controller.runtime.errors import AlreadyRunning, Holder, HolderKind
 from desired_state.store.engine import Store, translated
 
@@ -34,7 +36,8 @@ async def hold_lock(store: Store, kind: HolderKind, *, wait: bool = False) -> As
         wait: until the present holder ends, instead of being refused.
 
     Raises:
-        AlreadyRunning: another controller holds the lock; names it.
+        AlreadyRunning: another controller holds the lock, or a replica lives; names it. A replica ends
+            when its operator says so: it is not waited for.
     """
     if not store.is_sqlite:
         async with _hold_advisory(store, kind, wait=wait):
@@ -108,16 +111,27 @@ async def _hold_advisory(store: Store, kind: HolderKind, *, wait: bool) -> Async
             await holding.execute(
                 text("SELECT set_config('application_name', :name, false)"), {"name": name}
             )
+            await _refuse_beside_a_replica(holding)
             lock = text("SELECT pg_try_advisory_lock(:lock)")
             while not await holding.scalar(lock, {"lock": LOCK}):
-                if not wait:
-                    found = await holding.scalar(_HOLDER, {"lock": LOCK})
-                    raise AlreadyRunning(_parse_name(found))
+                found = _parse_name(await holding.scalar(_HOLDER, {"lock": LOCK}))
+                # A replica holds it for moments, while it claims.
+                if not wait and found.kind is not HolderKind.REPLICA:
+                    raise AlreadyRunning(found)
                 await asyncio.sleep(_POLL_S)
+                await _refuse_beside_a_replica(holding)
             try:
+                # Again: one may have joined before the lock was ours. From here on none does.
+                await _refuse_beside_a_replica(holding)
                 yield
             finally:
                 await holding.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+
+
+async def _refuse_beside_a_replica(connection: AsyncConnection) -> None:
+    member = await lease_rows.alive(connection)
+    if member is not None:
+        raise AlreadyRunning(Holder(HolderKind.REPLICA, member.pid, member.host))
 
 
 _HOLDER = text(

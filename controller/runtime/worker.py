@@ -42,6 +42,7 @@ WRITING_S = 20.0
 TURN_S = 120.0
 """A turn is over after this, whatever it waits for."""
 _REMOVES = frozenset({fx.Verb.DELETE, fx.Verb.DETACH})
+_TAKES_AWAY = _REMOVES | {fx.Verb.DISABLE}
 
 
 class Clock(Protocol):
@@ -70,7 +71,7 @@ class TurnReport:
 
     `out_of_time`: there was more to write than its 20 s allowed. `recorded`: status was written.
     `revision`: of desired state before the panel was contacted. `resync_s`: the policy's own period of
-    looks. `due_at`: when the next subscription ends here.
+    looks. `due_at`: when the next subscription ends here. `undeclared`: there is no such node.
     """
 
     node: NodeName
@@ -82,6 +83,7 @@ class TurnReport:
     revision: Revision = Revision(0)
     resync_s: int | None = None
     due_at: datetime | None = None
+    undeclared: bool = False
 
 
 @dataclass(slots=True)
@@ -143,7 +145,8 @@ class Worker:
 
     async def turn(self, node: NodeName) -> TurnReport:
         """Reconcile one node once."""
-        return await self._run(node, self._reconcile)
+        with self._lease.turn(node):
+            return await self._run(node, self._reconcile)
 
     async def look(self, node: NodeName, overlay: Overlay = NOTHING_MORE) -> TurnReport:
         """Look at one node and plan; writes nothing but a refusal of the credentials.
@@ -186,7 +189,10 @@ class Worker:
                 result = await steps(turn)
             except (StoreError, LeaseError, ConfigError) as error:
                 log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
-                return TurnReport(node, None, self._clock.monotonic() - started_s, error=str(error))
+                return TurnReport(
+                    node, None, self._clock.monotonic() - started_s, error=str(error),
+                    undeclared=isinstance(error, ConfigError),
+                )  # fmt: skip
             took_s = self._clock.monotonic() - started_s
             report = TurnReport(
                 node, result, took_s, turn.out_of_time, turn.recorded,
@@ -295,6 +301,8 @@ class Worker:
             return cause
         if not self._lease.may_write(turn.node):
             return "the lease is over"
+        if verb in _TAKES_AWAY and not self._lease.may_remove(turn.node):
+            return "requests of a replica that died may still be on their way"
         if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
             turn.out_of_time = True
             return "the turn is over"

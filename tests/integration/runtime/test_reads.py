@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.desired import KeyOnNode
 from controller.runtime.keys_here import NOTHING_MORE, Overlay
-from controller.runtime.lease import SOLE, SoleLease
+from controller.runtime.lease import NOT_HELD, SoleLease
 from controller.runtime.reads import Reader
 from controller.runtime.versions import StatusVersions
 from desired_state.commands import keys, nodes, subscriptions
@@ -155,8 +155,8 @@ async def test_a_drain_is_read(store, read, issued):
     assert [True, False] == [(await read()).draining, (await read(NL2)).draining]
 
 
-async def test_a_one_shot_reads_the_epoch_of_a_sole_controller(read, issued):
-    assert SOLE == (await read()).epoch
+async def test_who_holds_nothing_reads_an_epoch_that_no_record_is_written_with(read, issued):
+    assert NOT_HELD == (await read()).epoch
 
 
 @pytest.mark.parametrize("name", DATASETS)

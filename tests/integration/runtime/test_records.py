@@ -15,7 +15,7 @@ from controller.core.conditions import (
 )
 from controller.core.desired import ApprovalKind, BoundInbound, Heal
 from controller.runtime.errors import LeaseLost
-from controller.runtime.lease import SOLE, SoleLease
+from controller.runtime.lease import SoleLease
 from controller.runtime.reads import Reader
 from controller.runtime.records import Records
 from controller.runtime.versions import StatusVersions
@@ -43,6 +43,8 @@ from tests.data.datasets import DE1, MONTH, NL1, NL2
 from tests.fakes.authorizer import writes_refused
 
 ONE, TWO = Generation(1), Generation(2)
+SOLE = Epoch(1)
+"""Of the first controller of a database."""
 
 
 class Desk:
@@ -52,7 +54,6 @@ class Desk:
         self.store = store
         self.versions = StatusVersions()
         self.lease = SoleLease()
-        self.lease.take()
         self.records = Records(store, self.versions, self.lease)
         self.reader = Reader(store, self.versions, self.lease)
 
@@ -85,7 +86,9 @@ async def desk(store):
             make_tariff(), make_policy(),
         ),
     )  # fmt: skip
-    return Desk(store)
+    desk = Desk(store)
+    await desk.lease.take(store)
+    return desk
 
 
 def row(key, generation=ONE, node=NL1, **fields):
@@ -208,7 +211,7 @@ async def test_a_record_of_another_epoch_writes_nothing(desk):
 @pytest.mark.promise("S6")
 async def test_nothing_is_recorded_once_the_lock_is_given_back(desk):
     key = await desk.issue(NL1)
-    desk.lease.release()
+    await desk.lease.release_all()
 
     with pytest.raises(LeaseLost):
         await desk.record(fx.JournalIntent(NL1, (row(key),), SOLE))
