@@ -40,6 +40,8 @@ _STATUS_LOOKS = 4
 """A panel's first status after its start is null; a real one follows within seconds."""
 _STATUS_WAIT_S = 2.0
 _ASSET_VERSION = re.compile(rb"""assets/[^"'?<>\s]+\?v?(\d+\.\d+\.\d+)["']""")
+_SECONDS = re.compile(r"[0-9]{1,6}")
+"""Of a `Retry-After`, some days at most: more is no advice, and may be more than a date can hold."""
 _CSRF_FORM = re.compile(r"[\w\-+/=.]{16,128}", re.ASCII)
 
 
@@ -339,7 +341,7 @@ def busy(answer: Answer, operation: str) -> PanelBusy:
         answer.node,
         operation,
         f"the panel answered {describe(answer)}",
-        retry_after_s=float(wait) if wait.isdigit() else None,
+        retry_after_s=float(wait) if _SECONDS.fullmatch(wait) else None,
     )
 
 

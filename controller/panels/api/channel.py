@@ -18,10 +18,12 @@ from typing import Protocol
 import httpx
 import stamina
 
+from controller.panels.api.body import BodyTooLarge, read_body
 from controller.panels.api.clock import Clock
 from controller.panels.api.envelope import Answer
 from controller.panels.api.errors import (
     PanelBusy,
+    PanelContractBroken,
     PanelError,
     PanelTimeout,
     PanelTlsMismatch,
@@ -46,6 +48,8 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
+_LAST_YEAR = 9000
+"""A `Date` beyond is none: time could not be added to it for ever."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -56,6 +60,17 @@ class Kind(StrEnum):
     LOGIN = "login"
     READ = "read"
     WRITE = "write"
+
+
+LIMITS_BYTES = {
+    Kind.PROBE: 1 << 20,
+    Kind.LOGIN: 1 << 16,
+    Kind.READ: 1 << 26,
+    Kind.WRITE: 1 << 22,
+}
+"""How large an answer may be, inflated. A probe may fetch a login page, some 100 KiB of HTML at
+most; a write names each refused member of the widest call, in some 200 bytes; 64 MiB list 100,000
+clients, ten times what a panel stays usable with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +240,10 @@ class Channel:
         started_s = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._patience.total_s(ask.kind)):
-                response = await self._client.send(self._request(ask))
+                response = await self._client.send(self._request(ask), stream=True)
+                body, received = await read_body(response, LIMITS_BYTES[ask.kind])
         except (
+            BodyTooLarge,
             httpx.HTTPError,
             httpx.InvalidURL,
             httpx.StreamError,
@@ -235,7 +252,8 @@ class Channel:
         ) as error:
             duration_s = self._clock.monotonic() - started_s
             return self._failed(ask, error, duration_s)
-        return self._answered(ask, response, self._clock.monotonic() - started_s)
+        duration_s = self._clock.monotonic() - started_s
+        return self._answered(ask, response, body, received, duration_s)
 
     def _request(self, ask: Ask) -> httpx.Request:
         request = self._client.build_request(
@@ -269,7 +287,9 @@ class Channel:
             headers["X-CSRF-Token"] = self.csrf
         return headers
 
-    def _answered(self, ask: Ask, response: httpx.Response, duration_s: float) -> Answer:
+    def _answered(
+        self, ask: Ask, response: httpx.Response, body: bytes, received: int, duration_s: float
+    ) -> Answer:
         date = _parse_date(response.headers.get("Date", ""))
         if date is not None:
             self._date, self._date_at_s = date, self._clock.monotonic()
@@ -279,13 +299,13 @@ class Channel:
             method=ask.method,
             path=ask.path,
             status=response.status_code,
-            body=response.content,
+            body=body,
             content_type=response.headers.get("Content-Type", "").lower(),
             location=response.headers.get("Location", ""),
             retry_after=response.headers.get("Retry-After", ""),
             date=date,
             duration_s=duration_s,
-            received_bytes=response.num_bytes_downloaded,
+            received_bytes=received,
         )
         self._tell(ask, answer.status, "", duration_s, answer.received_bytes)
         return answer
@@ -326,6 +346,13 @@ def _name_failure(node: NodeName, operation: str, error: Exception) -> PanelErro
     if mismatch is not None:
         hint = "correct panel.tls or panel.url, or the panel's certificate"
         return PanelTlsMismatch(node, operation, mismatch, hint=hint)
+    if isinstance(error, BodyTooLarge):
+        return PanelContractBroken(
+            node,
+            operation,
+            f"the answer is larger than any panel's: more than {error.limit_bytes >> 10} KiB",
+            hint="something else answers under panel.url, or the panel is not what it was",
+        )
     if isinstance(error, httpx.DecodingError):
         return PanelBusy(node, operation, "the answer's compression is broken")
     return PanelUnreachable(node, operation, _why_unreached(error))
@@ -345,6 +372,8 @@ def _why_unreached(error: Exception) -> str:
 def _parse_date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        return None
+    if date.year > _LAST_YEAR:
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

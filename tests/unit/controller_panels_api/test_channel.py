@@ -315,7 +315,16 @@ async def test_panels_date_tells_the_skew_and_its_time() -> None:
     assert panel.clock.now() + timedelta(minutes=11) == line.panel_now()
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 2026 12:00:00 GMT"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "yesterday",
+        "Mon, 99 Nov 2026 12:00:00 GMT",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+    ],
+)
 async def test_unreadable_date_is_no_date(date: str) -> None:
     line = channel(lambda _: httpx.Response(200, headers={"Date": date}))
 

@@ -6,6 +6,7 @@ import pytest
 
 from controller.core.observed import PERMANENT, NotObserved, NotSeen
 from controller.panels.api import errors
+from controller.panels.api.envelope import Answer
 from controller.panels.api.errors import (
     PanelBusy,
     PanelChanged,
@@ -14,6 +15,7 @@ from controller.panels.api.errors import (
     PanelPermanent,
     PanelTemporary,
 )
+from controller.panels.detect import busy
 from desired_state.model.ids import NodeName
 from tests.unit.controller_panels_api.scripted import START
 
@@ -61,3 +63,11 @@ def test_misconfiguration_names_its_field() -> None:
     error = PanelMisconfigured(NODE, "panel.auth.token", "is empty")
 
     assert ("panel.auth.token", "panel.auth.token: is empty") == (error.field, str(error))
+
+
+@pytest.mark.parametrize("wait", ["", "soon", "-5", "\u00b2", "9" * 20, "9" * 400, "1e300"])
+def test_a_delay_that_is_no_advice_names_no_moment(wait: str) -> None:
+    """Whatever stands in `Retry-After`, the panel is merely busy."""
+    answer = Answer(NODE, "GET", "panel/api/inbounds/list", 503, b"", retry_after=wait)
+
+    assert busy(answer, "read x").to_not_observed(START).retry_after is None

@@ -1,0 +1,79 @@
+"""Reading an answer's body, never more of it than its kind of exchange can need.
+
+Whoever answers under a declared address may send without end, or a few kilobytes that inflate to
+gigabytes: what exceeds the limit is given up on, its connection with it. Callers: `channel`.
+Not here: what an answer means (`outcomes`).
+"""
+
+import asyncio
+import zlib
+
+import httpx
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""A window as large as gzip's, behind gzip's own header."""
+
+
+class BodyTooLarge(Exception):
+    """The body has more bytes than `limit_bytes`, as sent or inflated. Stays in `channel`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+async def read_body(response: httpx.Response, limit_bytes: int) -> tuple[bytes, int]:
+    """Read a streamed response and close it.
+
+    Args:
+        response: nothing of it was read yet.
+        limit_bytes: of the body, as it is sent and as it is inflated.
+
+    Returns:
+        The body, inflated, and how many bytes came over the wire.
+
+    Raises:
+        BodyTooLarge: there is more.
+        httpx.DecodingError: compressed as nobody asked for, or not whole.
+        httpx.HTTPError: the connection broke.
+    """
+    try:
+        raw = await _read_raw(response, limit_bytes)
+    finally:
+        await response.aclose()
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    # A panic in a handler announces compression and sends nothing at all.
+    if not raw or encoding in ("", "identity"):
+        return raw, len(raw)
+    if encoding not in ("gzip", "x-gzip"):
+        message = "compressed otherwise than was asked for"
+        raise httpx.DecodingError(message)
+    # Up to a thousand bytes come out of each: the loop serves every other node meanwhile.
+    return await asyncio.to_thread(_inflate, raw, limit_bytes), len(raw)
+
+
+async def _read_raw(response: httpx.Response, limit_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    received = 0
+    # Not `aiter_bytes`: it inflates each piece whole, here, whatever comes out of it.
+    async for piece in response.stream:  # type: ignore[union-attr] # an asynchronous client's
+        received += len(piece)
+        if received > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _inflate(raw: bytes, limit_bytes: int) -> bytes:
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        body = inflater.decompress(raw, limit_bytes + 1)
+    except zlib.error as error:
+        message = "broken compression"
+        raise httpx.DecodingError(message) from error
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    if not inflater.eof:
+        message = "the compressed answer is not whole"
+        raise httpx.DecodingError(message)
+    return body
