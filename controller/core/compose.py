@@ -25,12 +25,31 @@ RESTORE_RUNG = 2
 """From this failed delete on, the recorded credential is restored before the next try."""
 DISABLE_RUNG = 3
 """At this one the client is switched off, so that it serves nobody while it stays a debt."""
+_BY_WHAT_IS_SEEN = frozenset({Verb.DELETE, Verb.ENABLE, Verb.DISABLE, Verb.DETACH})
+_BULK = {
+    Verb.CREATE: "bulk_create",
+    Verb.DELETE: "bulk_delete",
+    Verb.ENABLE: "bulk_enable",
+    Verb.DISABLE: "bulk_enable",
+    Verb.ATTACH: "bulk_attach",
+    Verb.DETACH: "bulk_attach",
+}
 
 
 def seeds_needed(actions: Iterable[Action]) -> tuple[tuple[KeyId, Generation], ...]:
-    """Name the seeds that writing these actions takes; sorted."""
-    needed = {(a.key, a.generation) for a in actions if a.key is not None}
+    """Name the seeds that writing these actions takes; sorted.
+
+    A client that is seen is switched, detached and deleted by what the panel shows of it; only a delete
+    that climbs the ladder writes the recorded credential back.
+    """
+    needed = {(a.key, a.generation) for a in actions if a.key is not None and _writes_secrets(a)}
     return tuple(sorted(needed))
+
+
+def _writes_secrets(action: Action) -> bool:
+    if action.current is None or action.verb not in _BY_WHAT_IS_SEEN:
+        return True
+    return action.row is not None and action.row.delete_attempts >= RESTORE_RUNG
 
 
 def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientRecord:
@@ -115,14 +134,8 @@ def _goes_alone(verb: Verb, record: ClientRecord, features: Features) -> bool:
 
 
 def _is_bulk(verb: Verb, features: Features) -> bool:
-    return {
-        Verb.CREATE: features.bulk_create,
-        Verb.DELETE: features.bulk_delete,
-        Verb.ENABLE: features.bulk_enable,
-        Verb.DISABLE: features.bulk_enable,
-        Verb.ATTACH: features.bulk_attach,
-        Verb.DETACH: features.bulk_attach,
-    }.get(verb, False)
+    feature = _BULK.get(verb)
+    return feature is not None and bool(getattr(features, feature))
 
 
 def _needs_one_place(verb: Verb, features: Features) -> bool:
