@@ -48,6 +48,15 @@ def needs_binding(desired: Desired) -> bool:
     )
 
 
+def finds_nothing(desired: Desired, inbounds: Iterable[ObservedInbound]) -> bool:
+    """Tell whether inbounds are to be chosen anew and none fits: then those that are bound stay.
+
+    A panel that shows no inbound, or has switched them all off, never unbinds the ones that keys live on.
+    """
+    asked = needs_binding(desired) or any(r.kind is RequestKind.REBIND for r in desired.requests)
+    return asked and bool(desired.bound) and not resolve_matches(desired.matches, inbounds)
+
+
 def resolve_matches(
     matches: tuple[Match, ...], inbounds: Iterable[ObservedInbound]
 ) -> tuple[BoundInbound, ...]:

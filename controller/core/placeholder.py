@@ -47,17 +47,17 @@ def add_placeholders(
     """Return the actions with a placeholder's create for each inbound that they would empty."""
     if not look.features.keeps_last_client:
         return list(actions)
-    leaving = Counter(
-        inbound
-        for action in actions
-        if action.verb is Verb.DELETE and action.current is not None
-        for inbound in action.inbound_ids
-    )
-    if not leaving:
+    going = [action for action in actions if action.verb is Verb.DELETE]
+    leaving = Counter(i for a in going if a.current is not None for i in a.inbound_ids)
+    # A delete that was refused although nobody was seen: it may have been the last client's.
+    refused = {i for a in going if a.row and a.row.delete_attempts for i in a.inbound_ids}
+    if not leaving and not refused:
         return list(actions)
     present = Counter(i for client in look.clients for i in client.inbound_ids)
     nameless = {inbound.id: len(inbound.nameless_clients) for inbound in look.inbounds}
-    emptied = [i for i, n in leaving.items() if present[i] + nameless.get(i, 0) <= n]
+    emptied = [
+        i for i in {*leaving, *refused} if present[i] + nameless.get(i, 0) <= leaving[i]
+    ]
     return [*actions, *(_create(desired, inbound) for inbound in sorted(emptied))]
 
 

@@ -9,7 +9,12 @@ Not here: a clock, I/O, randomness, logging.
 from dataclasses import replace
 from datetime import datetime
 
-from controller.core.binding import match_digest, needs_binding, resolve_matches
+from controller.core.binding import (
+    finds_nothing,
+    match_digest,
+    needs_binding,
+    resolve_matches,
+)
 from controller.core.chunks import START
 from controller.core.conditions import NodeStatus
 from controller.core.desired import Desired
@@ -37,6 +42,8 @@ from desired_state.model.node import Mode, NodeTarget
 from desired_state.model.request import RequestKind
 
 _MATCHING = frozenset({RequestKind.REMATCH, RequestKind.REBIND})
+_BEYOND_A_TURN = frozenset({RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST})
+"""Answered by whoever runs turns: they may take several, or none."""
 
 
 def reconcile(target: NodeTarget, now: datetime, width: int = START) -> Steps[Result]:
@@ -108,7 +115,8 @@ def bind(turn: Turn) -> Steps[None]:
     """Bind the panel's GUID and the matched inbounds: at the first look, when declared anew, or asked."""
     if turn.desired.mode is Mode.PAUSED or not _may_match(turn):
         return
-    turn.matched = True
+    # What could not be answered is asked again at every look.
+    turn.matched = not finds_nothing(turn.desired, turn.look.inbounds)
     after = _bound(turn.desired, turn.look)
     if after is turn.desired:
         return
@@ -130,7 +138,7 @@ def _may_match(turn: Turn) -> bool:
 def _bound(desired: Desired, look: Observation) -> Desired:
     """Return desired as it is once bound; the same object where nothing is to be bound."""
     asked = _asks(desired, RequestKind.REBIND)
-    if _is_stranger(desired, look):
+    if _is_stranger(desired, look) or finds_nothing(desired, look.inbounds):
         return desired
     after = desired
     if look.guid is not None and (desired.guid is None or asked) and desired.guid != look.guid:
@@ -139,10 +147,7 @@ def _bound(desired: Desired, look: Observation) -> Desired:
         found = resolve_matches(desired.matches, look.inbounds)
         digest = match_digest(desired.matches)
         # A panel that shows no fitting inbound yet is asked again at every look.
-        if (found or desired.bound is not None) and (found, digest) != (
-            desired.bound,
-            desired.match_digest,
-        ):
+        if found and (found, digest) != (desired.bound, desired.match_digest):
             after = replace(after, bound=found, match_digest=digest)
     return desired if after.bound is None else after
 
@@ -175,7 +180,8 @@ def write_status(
 
     A request to match or bind anew waits for a look that could answer it.
     """
-    tokens = tuple(r.token for r in desired.requests if matched or r.kind not in _MATCHING)
+    later = _BEYOND_A_TURN if matched else _BEYOND_A_TURN | _MATCHING
+    tokens = tuple(r.token for r in desired.requests if r.kind not in later)
     same = status == replace(desired.status, observed_revision=status.observed_revision)
     if same and not worked and not tokens:
         return

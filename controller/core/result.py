@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.core.binding import finds_nothing
 from controller.core.conditions import Condition, ConditionType, Counts, NodeStatus, keep_since
 from controller.core.desired import Desired
 from controller.core.effects import Event, MemberVerdict, Outcome, Verb, Write
@@ -174,6 +175,11 @@ def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[C
     found: list[tuple[str, str]] = []
     if not survey.bound:
         found.append(("NoInbounds", "no inbound of the panel matches the declared node"))
+    elif finds_nothing(desired, look.inbounds):
+        ids = ", ".join(str(b.id) for b in survey.bound)
+        found.append(
+            ("NoInbounds", f"no inbound of the panel matches: {ids} stay bound, nothing is removed")
+        )
     if survey.missing:
         ids = ", ".join(map(str, survey.missing))
         found.append(

@@ -24,6 +24,7 @@ class Fault(StrEnum):
     STALE_3 = "the list of three changes ago"
     OLDEST = "the oldest list remembered"
     EMPTY = "an empty list"
+    BARE = "an empty list, of inbounds too"
     HALF = "half of the list"
     TORN = "attachments are missing"
     STRANGER = "another machine answers"
@@ -46,11 +47,13 @@ class Fault(StrEnum):
 
 
 LOOKS = (
-    Fault.UNSEEN, Fault.NULL, Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.HALF,
-    Fault.TORN, Fault.STRANGER,
+    Fault.UNSEEN, Fault.NULL, Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.BARE,
+    Fault.HALF, Fault.TORN, Fault.STRANGER,
 )  # fmt: skip
 LOOKS_AT_FIRST = tuple(kind for kind in LOOKS if kind is not Fault.STRANGER)
-UNTRUE_LISTS = frozenset({Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.HALF})
+UNTRUE_LISTS = frozenset({
+    Fault.STALE, Fault.STALE_3, Fault.OLDEST, Fault.EMPTY, Fault.BARE, Fault.HALF,
+})  # fmt: skip
 UNDONE = frozenset({Fault.LIE, Fault.HALF_LIE})
 SINGLE_WRITES = (
     Fault.LOST, Fault.UNANSWERED, Fault.LIE, Fault.REFUSED, Fault.NOT_SENT, Fault.TWICE,
@@ -104,6 +107,8 @@ def look(kind: Fault | None, panel: FakePanel) -> Observation | NotObserved:
     match kind:
         case Fault.EMPTY:
             return replace(true, clients=())
+        case Fault.BARE:
+            return replace(true, clients=(), inbounds=())
         case Fault.HALF:
             return replace(true, clients=true.clients[len(true.clients) // 2 :])
         case Fault.TORN if not true.features.email_per_inbound and true.clients:

@@ -14,7 +14,8 @@ from controller.core import effects as fx
 from controller.core.chunks import START as WIDTH
 from controller.core.reconcile import reconcile
 from controller.core.result import Result
-from desired_state.model.ids import Epoch, NodeName
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import Email, Epoch, NodeName
 from desired_state.model.node import Mode
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault, applicable, look
@@ -74,8 +75,9 @@ class World:
 
     `in_flight`: writes whose answer was lost and that arrive later, at most 60 s later. `suspended`:
     nodes whose panel was restored, where one key may show two generations until the next clean turn.
-    `merciful`: a look after a delete that was answered and not done is honest, since no controller can
-    survive both lies; `spared` counts how often.
+    `merciful`: a look after a delete that was answered and not done is honest, and so is one at a panel
+    where a stranger took an email that we journalled, since no controller can survive both; `spared`
+    counts how often.
     """
 
     store: FakeStore
@@ -198,7 +200,8 @@ class World:
     def _execute(self, node: NodeName, effect: fx.Effect[object], fault: Fault | None) -> object:
         panel = self.panels[node]
         if isinstance(effect, fx.Observe):
-            if self._lied and self.merciful and fault in UNTRUE_LISTS:
+            hopeless = self._lied or self._is_swapped(node)
+            if self.merciful and fault in UNTRUE_LISTS and hopeless:
                 fault, self.spared = None, self.spared + 1
             self._lied = False
             seen = look(fault, panel)
@@ -258,6 +261,14 @@ class World:
             case Fault.TWICE:
                 panel.apply(write)
         return panel.apply(write)
+
+    def _is_swapped(self, node: NodeName) -> bool:
+        """Whether a stranger holds an email that the journal does not call gone."""
+        return any(
+            (row := self.store.journal.get((node, Email(client.email)))) is not None
+            and row.state is not JournalState.GONE
+            for client in self.panels[node].foreign().values()
+        )
 
     def _is_bound(self, node: NodeName) -> bool:
         """Whether a stranger could be told from this node's panel."""
