@@ -34,6 +34,7 @@ GROUPS = {
 COMMANDS = (
     ("demo", "cli.demo.command:demo", "Run the main job on three simulated panels."),
     ("simulate", "cli.simulate:simulate", "Serve one simulated 3x-ui panel until Ctrl-C."),
+    ("controller", "cli.roles:controller", "Keep panels as they should be, until SIGTERM."),
     ("plan", "cli.reconcile:plan", "Show what reconcile would do; exits 2 on drift, 3 if blocked."),
     ("reconcile now", "cli.reconcile:now", "Make panels as they should be, and prove it."),
     ("approve", "cli.reconcile:approve", "Let pass what a guard withholds under a digest."),

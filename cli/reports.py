@@ -14,7 +14,6 @@ from cli.render import Block, Cell, Grid, Text, Tone, count
 if TYPE_CHECKING:
     from controller.core.conditions import BlockedSet, Condition
     from controller.core.plan import Action
-    from controller.core.result import Result
     from controller.runtime.report import FleetReport, NodeReport
 
 SHOWN = 20
@@ -42,16 +41,9 @@ def exit_code(report: "FleetReport") -> Exit:
 
 def state_of(node: "NodeReport") -> str:
     """Say in a word how a node is."""
-    held = {condition.type.value for condition in node.conditions if condition.status}
-    states = (
-        ("failed", node.failed),
-        ("blocked", node.is_blocked or "Stalled" in held),
-        ("paused", "Paused" in held),
-        ("to do", node.actions_left > 0),
-        ("waiting", node.waiting > 0),
-        ("drifted", not node.is_in_sync),
-    )
-    return next((state for state, holds in states if holds), "in sync")
+    from controller.runtime.documents import state_of as say
+
+    return say(node)
 
 
 def _blocked(report: "FleetReport") -> int:
@@ -89,63 +81,9 @@ def fleet_document(report: "FleetReport") -> dict[str, Any]:
 
 def node_document(node: "NodeReport") -> dict[str, Any]:
     """Make the JSON of one node of a run."""
-    status = node.status
-    return {
-        "node": node.node,
-        "state": state_of(node),
-        "error": _error(node) or None,
-        "mode": node.mode and node.mode.value,
-        "version": status.version or None,
-        "family": status.family or None,
-        "xray": status.xray or None,
-        "rounds": node.rounds,
-        "created": node.created,
-        "deleted": node.deleted,
-        "updated": node.updated,
-        "healed": node.healed,
-        "verified": node.verified,
-        "withheld": node.withheld,
-        "foreign": 0 if node.last is None else len(node.last.remaining.foreign),
-        "quarantined": 0 if node.last is None else len(node.last.remaining.quarantined),
-        "writes": node.writes,
-        "looks": node.looks,
-        "duration_s": round(node.duration_s, 3),
-        "plan_digest": node.plan_digest or None,
-        "actions": [] if node.last is None else list(_actions(node.last)),
-        "waiting": []
-        if node.last is None
-        else [{"email": w.email, "why": w.why} for w in node.last.remaining.waiting],
-        "refused": [{"email": email, "cause": cause} for email, cause in node.refused],
-        "blocked": [
-            {"kind": one.kind, "digest": one.digest, "emails": list(one.emails)}
-            for one in node.blocked_sets
-        ],
-        "conditions": [
-            {
-                "type": c.type.value,
-                "reason": c.reason,
-                "message": c.message,
-                "status": c.status,
-                "since": c.since,
-            }
-            for c in node.conditions
-        ],
-    }
+    from controller.runtime.documents import node_document as describe
 
-
-def _actions(result: "Result") -> Iterator[dict[str, Any]]:
-    withheld = {action for refusal in result.refusals for action in refusal.withheld}
-    for action in result.remaining.actions:
-        yield {
-            "verb": action.verb.value,
-            "email": action.email,
-            "key": action.key,
-            "generation": action.generation,
-            "inbounds": list(action.inbound_ids),
-            "reason": action.reason,
-            "drift": action.drift,
-            "withheld": action in withheld,
-        }
+    return describe(node)
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -219,14 +157,6 @@ def _state(node: "NodeReport") -> Text:
 
 def _foreign(node: "NodeReport") -> int:
     return 0 if node.last is None else len(node.last.remaining.foreign)
-
-
-def _error(node: "NodeReport") -> str:
-    if node.error:
-        return node.error
-    if node.last is not None and node.last.not_observed is not None:
-        return node.last.not_observed.message
-    return ""
 
 
 def _why(node: "NodeReport") -> str:

@@ -18,6 +18,7 @@ from controller.jobs.place import PlacementSummary, compute_placements, place, s
 from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.panel import PanelPool
+from controller.runtime.brake import Brake
 from controller.runtime.errors import HolderKind
 from controller.runtime.keys_here import Overlay
 from controller.runtime.lease import SoleLease
@@ -54,6 +55,8 @@ class Controller:
     versions: StatusVersions = field(repr=False)
     lease: SoleLease = field(repr=False)
     clock: Clock = field(repr=False)
+    pool: PanelPool = field(repr=False)
+    brake: Brake = field(repr=False)
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
@@ -254,7 +257,7 @@ def build_controller(
     store: Store, pool: PanelPool, clock: Clock, settings: ControllerSettings
 ) -> Controller:
     """Put a controller together from open parts."""
-    versions, lease = StatusVersions(), SoleLease()
+    versions, lease, brake = StatusVersions(), SoleLease(), Brake()
     records = Records(store, versions, lease)
     worker = Worker(
         Reader(store, versions, lease),
@@ -264,5 +267,6 @@ def build_controller(
         clock=clock,
         randomness=store.randomness,
         limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
+        brake=brake,
     )
-    return Controller(store, worker, records, versions, lease, clock)
+    return Controller(store, worker, records, versions, lease, clock, pool, brake)

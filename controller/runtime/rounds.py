@@ -82,7 +82,7 @@ class Rounds:
             counted += not any(_was_cut_at_work(turn, reports[turn.node]) for turn in turns)
             for turn in turns:
                 reports[turn.node] = reports[turn.node].plus(turn)
-            todo = {turn.node for turn in turns if _goes_on(turn)}
+            todo = {turn.node for turn in turns if goes_on(turn)}
             todo |= self._records.take_released()
             if not placed.settled and any(_did_something(turn) for turn in turns):
                 placed = await self._place()
@@ -125,7 +125,7 @@ def _was_cut_at_work(turn: TurnReport, before: NodeReport) -> bool:
     return before.least_left is None or left_of(turn.result) < before.least_left
 
 
-def _goes_on(turn: TurnReport) -> bool:
+def goes_on(turn: TurnReport) -> bool:
     """Whether another turn now can do what this one could not: something is left that may run."""
     result = turn.result
     if result is None or result.not_observed is not None or not result.sent:

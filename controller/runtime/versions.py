@@ -15,6 +15,8 @@ class StatusVersions:
 
     def __init__(self) -> None:
         self._everywhere = 0
+        self.total = 0
+        """How often anything was written."""
         self._nodes: Counter[NodeName] = Counter()
 
     def of(self, node: NodeName) -> tuple[int, int]:
@@ -24,7 +26,9 @@ class StatusVersions:
     def bump(self, node: NodeName) -> None:
         """Something that only this node's turns read was written."""
         self._nodes[node] += 1
+        self.total += 1
 
     def bump_all(self) -> None:
         """Something was written that turns of other nodes read: placements, usage, what is gone."""
         self._everywhere += 1
+        self.total += 1

@@ -297,22 +297,18 @@ class Worker:
         approach = await self._reader.approach_since(turn.seen)
         turn.seen = approach
         # Last, after every wait: from here to the request nothing comes between.
-        if cause := self._brake.cause():
+        if cause := self._brake.cause() or self._has_no_right(turn.node, verb):
             return cause
-        if not self._lease.may_write(turn.node):
-            return "the lease is over"
-        if verb in _TAKES_AWAY and not self._lease.may_remove(turn.node):
-            return "requests of a replica that died may still be on their way"
         if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
             turn.out_of_time = True
             return "the turn is over"
-        now, then = approach.target, turn.approach.target
-        if approach.fault is not None or (now.fingerprint, now.tls) != (then.fingerprint, then.tls):
-            return "the node is declared otherwise by now"
-        if now.mode in (Mode.OBSERVE, Mode.PAUSED) or (
-            now.mode is Mode.UPSERT_ONLY and verb in _REMOVES
-        ):
-            return f"the node's mode is {now.mode.value} by now"
+        return _declared_otherwise(approach, turn.approach, verb)
+
+    def _has_no_right(self, node: NodeName, verb: fx.Verb) -> str:
+        if not self._lease.may_write(node):
+            return "the lease is over"
+        if verb in _TAKES_AWAY and not self._lease.may_remove(node):
+            return "requests of a replica that died may still be on their way"
         return ""
 
     @asynccontextmanager
@@ -320,6 +316,21 @@ class Worker:
         left = self._limits.turn_s - (self._clock.monotonic() - turn.started_s)
         async with asyncio.timeout(max(0.0, left)):
             yield
+
+
+def _declared_otherwise(now: Approach, then: Approach, verb: fx.Verb) -> str:
+    """Say what was declared since a turn began that forbids this write; empty when nothing does."""
+    target, before = now.target, then.target
+    if now.fault is not None or (target.fingerprint, target.tls) != (
+        before.fingerprint,
+        before.tls,
+    ):
+        return "the node is declared otherwise by now"
+    if target.mode in (Mode.OBSERVE, Mode.PAUSED) or (
+        target.mode is Mode.UPSERT_ONLY and verb in _REMOVES
+    ):
+        return f"the node's mode is {target.mode.value} by now"
+    return ""
 
 
 def _next_due(desired: Desired | None, now: datetime) -> datetime | None:

@@ -21,7 +21,9 @@ SECRET_FIELDS = (
     "cookie", "link", "credential", "api_key", "private",
 )  # fmt: skip
 """A field whose name holds one of these is masked, whatever its value."""
-TALKATIVE = ("httpx", "httpcore", "sqlalchemy", "aiosqlite", "asyncio", "alembic", "uvicorn")
+TALKATIVE = (
+    "httpx", "httpcore", "sqlalchemy", "aiosqlite", "asyncio", "alembic", "uvicorn", "apscheduler",
+)  # fmt: skip
 """Libraries that say at INFO what a panel's address, and so a credential in it, is."""
 
 

@@ -1,0 +1,287 @@
+"""The controller that stays: queues, crews, ticks, wake-ups and endpoints around one `Controller`.
+
+Level-triggered from end to end: commands, ticks and other replicas put names into a queue, a turn
+compares everything. Callers: cli roles. Not here: turns (`runtime.worker`), rules, one-shot runs
+(`service`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+from sqlalchemy import select
+
+from controller.jobs.place import PlacementSummary
+from controller.runtime.crew import Crew
+from controller.runtime.errors import HolderKind
+from controller.runtime.jobs_loop import Jobs
+from controller.runtime.queue import Priority, WorkQueue
+from controller.runtime.requests import Requests
+from controller.runtime.rhythm import Rhythm
+from controller.runtime.rounds import AT_ONCE
+from controller.runtime.schedule import Job, Schedule
+from controller.runtime.single import hold_lock
+from controller.runtime.supervisor import STOP_S, Supervisor
+from controller.runtime.tables import NODE_STATUS, REVISION
+from controller.runtime.turns import Hooks, Parts, Turns
+from controller.runtime.wakeups import Wakeups, Woken
+from controller.runtime.worker import TurnReport
+from controller.service import Controller
+from controller.telemetry import events, metrics
+from controller.telemetry.labels import Controller as Label
+from controller.telemetry.labels import ReconcileResult
+from controller.telemetry.marks import NodeMarks, count_turn
+from controller.telemetry.observers import QueueMeter
+from desired_state.model.ids import NodeName, Revision
+from desired_state.store.tables.desired import NodeRow
+
+log = structlog.get_logger(__name__)
+
+FOLD_S = 0.2
+"""What comes within this of a first change of a node is one look."""
+SWEEP_S = 60.0
+"""How often nodes are counted: whoever is declared is in the queue."""
+JOB_WORKERS = 2
+PLACE, SWEEP = "place", "resync"
+PASS_SHARE = 5.0
+"""Passes that turns ask for leave at least so many times their own duration to other work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A long-running part that somebody adds: endpoints, manifest sync, a sender."""
+
+    name: str
+    run: Callable[[], Awaitable[None]] = field(repr=False)
+
+
+class Daemon:
+    """One service over one controller. `run` once; made inside the event loop.
+
+    Args:
+        controller: opened, and held by nobody else.
+        jobs: beside the scheduler's pass.
+        extras: long-running parts beside its own.
+        rhythm: periods of looks.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        *,
+        jobs: Sequence[Job] = (),
+        extras: Sequence[Extra] = (),
+        rhythm: Rhythm | None = None,
+    ) -> None:
+        self._controller = controller
+        self._extras = tuple(extras)
+        self.marks = NodeMarks(controller.clock.now)
+        self.meters = {label: QueueMeter(label) for label in Label}
+        self.nodes: WorkQueue[NodeName] = WorkQueue("node", self.meters[Label.NODE])
+        self.jobs: WorkQueue[str] = WorkQueue("job", self.meters[Label.JOB])
+        self._requests = Requests(controller.store, controller.clock, {})
+        parts = Parts(
+            queue=self.nodes,
+            worker=controller.worker,
+            records=controller.records,
+            pool=controller.pool,
+            lease=controller.lease,
+            requests=self._requests,
+            clock=controller.clock,
+            randomness=controller.store.randomness,
+            rhythm=rhythm or Rhythm(),
+        )
+        self._turns = Turns(parts, Hooks(place=self._place_soon, ended=self._count))
+        self._own_jobs = (
+            Job(PLACE, SWEEP_S, self._place, leads=True),
+            Job(SWEEP, SWEEP_S, self._sweep),
+            *jobs,
+        )
+        self._wakeups = Wakeups(controller.store, self._woken)
+        self._placed: tuple[int, int] | None = None
+        self._settled = True
+        self._pass_s = 0.0
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Work until told to stop; returns whether everything in hand came to its end.
+
+        Raises:
+            AlreadyRunning: another controller holds the database; names it.
+            StoreError: the database failed before anything was begun.
+        """
+        async with self._authority():
+            await self._begin()
+            supervisor = self._start()
+            try:
+                await stop.wait()
+            finally:
+                clean = await self._end(supervisor)
+        return clean
+
+    # -- start and end -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _authority(self) -> AsyncIterator[None]:
+        controller = self._controller
+        async with hold_lock(controller.store, HolderKind.DAEMON):
+            # What another controller wrote before this one began.
+            controller.versions.bump_all()
+            await controller.lease.take(controller.store, HolderKind.DAEMON)
+            try:
+                yield
+            finally:
+                await controller.lease.release_all()
+
+    async def _begin(self) -> None:
+        """Put everything into the queues; whatever is written from here on wakes."""
+        await self._wakeups.start()
+        await self._requests.refresh()
+        names = await self._sweep()
+        self.jobs.add(PLACE, priority=Priority.CUSTOMER)
+        kind = "sqlite" if self._controller.store.is_sqlite else "postgresql"
+        log.info(events.CONTROLLER_STARTED, nodes=names, workers=AT_ONCE, database=kind)
+
+    def _start(self) -> Supervisor:
+        supervisor = Supervisor()
+        jobs = Jobs(self.jobs, self._own_jobs, self._controller.lease, _count_job)
+        metrics.MAX_WORKERS.labels(Label.NODE.value).set(AT_ONCE)
+        metrics.MAX_WORKERS.labels(Label.JOB.value).set(JOB_WORKERS)
+        node_crew = Crew(self.nodes, self._handle, workers=AT_ONCE, panicked=self._node_panicked)
+        job_crew = Crew(self.jobs, jobs.handle, workers=JOB_WORKERS, panicked=jobs.panicked)
+        schedule = Schedule(
+            jobs.tick,
+            missed=lambda _: metrics.SCHEDULER_MISSED.inc(),
+            skipped=lambda name: metrics.SCHEDULER_SKIPPED.labels(name).inc(),
+        )
+        for job in self._own_jobs:
+            metrics.start_job(job.name)
+            if job.every_s:
+                schedule.every(job.name, job.every_s)
+        supervisor.add("loop watch", self._controller.brake.watch)
+        supervisor.add("lease", self._controller.lease.run)
+        for extra in self._extras:
+            supervisor.add(extra.name, extra.run)
+        supervisor.add("nodes", node_crew.run, node_crew.drain)
+        supervisor.add("jobs", job_crew.run, job_crew.drain)
+        supervisor.add("claims", self._follow_claims)
+        supervisor.add("schedule", schedule.run)
+        supervisor.add("wake-ups", self._wakeups.run)
+        return supervisor
+
+    async def _end(self, supervisor: Supervisor) -> bool:
+        now = asyncio.get_running_loop().time
+        started_s = now()
+        log.info(events.CONTROLLER_STOPPING, working=len(self.nodes.running()))
+        # Turns in hand send nothing more, look once, and record what they proved.
+        self._controller.brake.stop()
+        clean = await supervisor.stop(STOP_S)
+        self._wakeups.close()
+        duration_s = round(now() - started_s, 3)
+        log.info(events.CONTROLLER_STOPPED, clean=clean, duration_s=duration_s)
+        return clean
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    async def _handle(self, node: NodeName) -> None:
+        active = metrics.ACTIVE_WORKERS.labels(Label.NODE.value)
+        active.inc()
+        try:
+            await self._turns.handle(node)
+        finally:
+            active.dec()
+
+    def _node_panicked(self, node: NodeName) -> None:
+        metrics.PANICS.labels(Label.NODE.value).inc()
+        self._turns.panicked(node)
+
+    def _count(self, turn: TurnReport) -> None:
+        if turn.undeclared:
+            return
+        self.marks.turn_ended(turn.node, turn.result, turn.duration_s, timed_out=turn.out_of_time)
+
+    async def _woken(self, woken: Woken) -> None:
+        if woken.requests:
+            await self._requests.refresh()
+        for node in woken.nodes:
+            self.nodes.add(node, priority=Priority.CUSTOMER, after_s=FOLD_S)
+        for node in woken.asked:
+            self.nodes.add(node, priority=Priority.ASKED)
+        if woken.scheduler:
+            self.jobs.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
+        elif woken.requests:
+            self.jobs.add(PLACE, priority=Priority.ASKED)
+
+    async def _follow_claims(self) -> None:
+        """Look at nodes that were claimed, or that another replica made work for."""
+        lease = self._controller.lease
+        while True:
+            await lease.changed.wait()
+            lease.changed.clear()
+            for node in lease.take_woken():
+                self.nodes.add(node, priority=Priority.CUSTOMER)
+            await self._sweep()
+            await self._requests.refresh()
+            self.jobs.add(PLACE, priority=Priority.RETRY)
+
+    async def _sweep(self) -> int:
+        """Enqueue every node of ours that is not in the queue; returns how many there are."""
+        query = (
+            select(NodeRow.name, NODE_STATUS.c.next_look_at)
+            .outerjoin(NODE_STATUS, NODE_STATUS.c.node == NodeRow.name)
+            .order_by(NodeRow.name)
+        )
+        held = self._controller.lease.nodes()
+        async with self._controller.store.reading() as session:
+            revision = Revision(await session.scalar(select(REVISION.c.value)) or 0)
+            rows = (await session.execute(query)).all()
+        ours = [(NodeName(n), at) for n, at in rows if held is None or n in held]
+        for node, next_look_at in ours:
+            if not self.nodes.knows(node):
+                self._take_up(node, next_look_at, revision)
+        return len(ours)
+
+    def _take_up(self, node: NodeName, next_look_at: datetime | None, revision: Revision) -> None:
+        """Begin with a node: at once, or when the back-off that was stored is over."""
+        after_s = 0.0
+        if next_look_at is not None:
+            after_s = max(0.0, (next_look_at - self._controller.clock.now()).total_seconds())
+            self._turns.delay(node, after_s, revision)
+        self.nodes.add(node, priority=Priority.ROUTINE, after_s=after_s)
+
+    # -- the scheduler's pass ----------------------------------------------------------------------
+
+    def _place_soon(self) -> None:
+        """A turn recorded something: where a key waits for its place, that may matter."""
+        if not self._settled:
+            after_s = max(1.0, PASS_SHARE * self._pass_s)
+            self.jobs.add(PLACE, priority=Priority.RETRY, after_s=after_s)
+
+    async def _place(self) -> None:
+        controller = self._controller
+        async with controller.store.reading() as session:
+            revision = int(await session.scalar(select(REVISION.c.value)) or 0)
+        stamp = revision, controller.versions.total
+        if self._placed == stamp:
+            return
+        now = asyncio.get_running_loop().time
+        started_s = now()
+        summary = await controller.place()
+        self._pass_s = now() - started_s
+        self._settled = summary.settled
+        # A pass that changed nothing would decide the same again.
+        self._placed = None if summary.changed else stamp
+        self._wake_placed(summary)
+
+    def _wake_placed(self, summary: PlacementSummary) -> None:
+        self._requests.reopen(summary.nodes)
+        for node in summary.nodes:
+            self.nodes.add(node, priority=Priority.CUSTOMER)
+
+
+def _count_job(name: str, duration_s: float, done: bool) -> None:  # noqa: FBT001 - a hook's shape
+    del name
+    ended = ReconcileResult.SUCCESS if done else ReconcileResult.ERROR
+    count_turn(Label.JOB.value, ended, duration_s)
