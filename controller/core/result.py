@@ -171,23 +171,7 @@ def _readiness(found: list[Condition], look: Observation, desired: Desired) -> C
 
 
 def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[Condition]:
-    survey = plan.survey
-    found: list[tuple[str, str]] = []
-    if not survey.bound:
-        found.append(("NoInbounds", "no inbound of the panel matches the declared node"))
-    elif finds_nothing(desired, look.inbounds):
-        ids = ", ".join(str(b.id) for b in survey.bound)
-        found.append(
-            ("NoInbounds", f"no inbound of the panel matches: {ids} stay bound, nothing is removed")
-        )
-    if survey.missing:
-        ids = ", ".join(map(str, survey.missing))
-        found.append(
-            ("InboundMissing", f"bound inbounds gone or changed: {ids}; see nodes rematch")
-        )
-    if survey.disabled:
-        ids = ", ".join(map(str, survey.disabled))
-        found.append(("InboundDisabled", f"bound inbounds switched off on the panel: {ids}"))
+    found = _inbound_drift(look, plan, desired)
     if plan.taken:
         found.append(("EmailTaken", f"a foreign client holds {plan.taken[0]}; rotate the key"))
     if plan.refused:
@@ -205,6 +189,27 @@ def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[C
             ("DeleteRefused", f"the panel keeps {debts[0].email} and {len(debts) - 1} more")
         )
     return [Condition(ConditionType.DRIFTED, reason, message) for reason, message in found]
+
+
+def _inbound_drift(look: Observation, plan: Plan, desired: Desired) -> list[tuple[str, str]]:
+    survey = plan.survey
+    found: list[tuple[str, str]] = []
+    if not survey.bound:
+        found.append(("NoInbounds", "no inbound of the panel matches the declared node"))
+    elif finds_nothing(desired, look.inbounds):
+        ids = ", ".join(str(b.id) for b in survey.bound)
+        found.append(
+            ("NoInbounds", f"no inbound of the panel matches: {ids} stay bound, nothing is removed")
+        )
+    if survey.missing:
+        ids = ", ".join(map(str, survey.missing))
+        found.append(
+            ("InboundMissing", f"bound inbounds gone or changed: {ids}; see nodes rematch")
+        )
+    if survey.disabled:
+        ids = ", ".join(map(str, survey.disabled))
+        found.append(("InboundDisabled", f"bound inbounds switched off on the panel: {ids}"))
+    return found
 
 
 def _counts(plan: Plan) -> Counts:

@@ -28,6 +28,7 @@ ROUNDS_OF_A_DEBT = 6
 """After these a refused delete has climbed the whole ladder, whatever came between."""
 UNKNOWN_CREATE_S = 61
 TWICE = "a create is delivered twice to a version that stores it twice"
+UNTRUE_ANSWERS = UNTRUE_LISTS | {Fault.STRANGER}
 OLD_BINDING = "a person's request was answered from an untrue list, and nothing in it shows"
 SWAPPED = "a stranger took over the email of a client that the untrue list still shows as ours"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
@@ -228,11 +229,11 @@ def impossible(
     plan: Plan, run: Run, scenario: Scenario, version: Version, broken: str
 ) -> str | None:
     """Name the rule by which no controller can survive a plan; None for all others."""
-    if UNTRUE_LISTS & set(plan.values()):
-        if scenario.asks_once:
-            return OLD_BINDING
-        if scenario.swapped and broken.startswith("S1"):
-            return SWAPPED
+    beside = {fault for at, fault in plan.items() if dict(scenario.base).get(at) is not fault}
+    if scenario.asks_once and broken.startswith("L1") and beside & UNTRUE_ANSWERS:
+        return OLD_BINDING
+    if scenario.swapped and broken.startswith("S1") and UNTRUE_LISTS & set(plan.values()):
+        return SWAPPED
     for at, effect in enumerate(run.effects):
         if not isinstance(effect, fx.Write):
             continue

@@ -47,6 +47,7 @@ class _TurnSoFar:
     draining: bool = False
     foreign_before: dict[int, ObservedClient] = field(default_factory=dict)
     extras_before: dict[str, object] = field(default_factory=dict)
+    served_before: frozenset[KeyId] = frozenset()
 
 
 class Safety:
@@ -88,6 +89,7 @@ class Safety:
             turn.blind, turn.unanswered = isinstance(result, NotObserved), False
         elif isinstance(effect, fx.Write):
             self._after_write(panel, effect)
+            self._nobody_is_cut_off(world, panel, effect)
             turn.unanswered = result.verdict is fx.Verdict.UNKNOWN  # type: ignore[attr-defined]
         elif isinstance(effect, fx.Finalise):
             self._nothing_lives(world, panel, effect)
@@ -121,6 +123,7 @@ class Safety:
             }
         if write.verb is fx.Verb.DELETE:
             self._deletes_are_covered(world, panel, write)
+        turn.served_before = _cut_keys(world, panel, write) & _served(world, panel)
 
     def _deletes_are_covered(self, world: World, panel: FakePanel, write: fx.Write) -> None:
         turn, policy = self._turn, world.store.nodes[panel.node].policy
@@ -144,6 +147,13 @@ class Safety:
             if extra is not None and client.raw.get("extra") != extra:
                 raise Violation(f"update lost an unknown field of {client.email}")
         self._turn.extras_before = {}
+
+    def _nobody_is_cut_off(self, world: World, panel: FakePanel, write: fx.Write) -> None:
+        """What is unbound leaves no key in force without a client, unless a person approved it."""
+        dark = self._turn.served_before - _served(world, panel)
+        asked = {p.key for e in self._turn.allowed if (p := parts_of(e)) is not None}
+        if dark - asked:
+            raise Violation(f"S5: {write.verb} cut off {sorted(dark - asked)} without approval")
 
     def _nothing_lives(self, world: World, panel: FakePanel, effect: fx.Finalise) -> None:
         there = {c.email.lower() for c in panel.ours()}
@@ -200,6 +210,39 @@ def _unwanted(world: World, panel: FakePanel) -> set[str]:
         if parts is None or (parts.key, parts.generation) not in wanted:
             found.add(client.email.lower())
     return found
+
+
+def _served(world: World, panel: FakePanel) -> frozenset[KeyId]:
+    """Return keys that are to live there, are in force, and do: client and inbound are switched on."""
+    store = world.store
+    on = {inbound.id for inbound in panel.inbounds.values() if inbound.enable}
+    found = set()
+    for client in panel.ours():
+        parts = parts_of(client.email)
+        if parts is None or not client.enable or not on.intersection(client.inbound_ids):
+            continue
+        key, placement = store.keys.get(parts.key), store.placements.get((parts.key, panel.node))
+        if key is None or placement is None or placement.leaving is not None:
+            continue
+        owner = store.subscriptions.get(key.subscription)
+        if key.generation == parts.generation and owner and not owner.ended_by(world.clock.now):
+            found.add(parts.key)
+    return frozenset(found)
+
+
+def _cut_keys(world: World, panel: FakePanel, write: fx.Write) -> frozenset[KeyId]:
+    """Return the keys that a write takes off inbounds that are not bound any more.
+
+    A delete of what the binding asks for is none: it clears the way for the same client.
+    """
+    bound = {b.id for b in world.store.nodes[panel.node].bound or ()}
+    keys = set()
+    for member in write.members:
+        parts = parts_of(member.email)
+        unbound = parts is not None and parts.inbound is not None and parts.inbound not in bound
+        if parts and (write.verb is fx.Verb.DETACH or (write.verb is fx.Verb.DELETE and unbound)):
+            keys.add(parts.key)
+    return frozenset(keys)
 
 
 def _no_secret(panel: FakePanel, effect: fx.WriteStatus) -> None:

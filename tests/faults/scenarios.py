@@ -231,6 +231,29 @@ def inbound_unbound(version: Version) -> World:
     return world
 
 
+def matched_again_while_off(version: Version) -> World:
+    """The only inbound is off, and a person asks to choose anew: nothing fits, so nothing changes."""
+    world = settled(version, "abc")
+    world.panel.set_inbound(replace(VLESS, enable=False))
+    people.ask(world.store, NL, RequestKind.REMATCH)
+    return world
+
+
+def bound_again_to_an_empty_list(version: Version) -> World:
+    """A panel shows neither inbounds nor clients for a while, and a person accepts it as it is."""
+    world = settled(version, "abc")
+    people.ask(world.store, NL, RequestKind.REBIND)
+    return world
+
+
+def moved_to_another_inbound(version: Version) -> World:
+    second = replace(VLESS, id=InboundId(2), port=20002)
+    world = settled(version, "ab", VLESS, replace(second, enable=False))
+    world.panel.set_inbound(second)
+    people.set_matches(world.store, NL, Match(port=second.port))
+    return world
+
+
 def last_client(version: Version) -> World:
     world = settled(version, "a")
     people.unwant(world.store, "a")
@@ -431,6 +454,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("thawed", thawed, (*MAIN, V34)),
     Scenario("inbound bound", inbound_bound, (*MAIN, V31), asks_once=True),
     Scenario("inbound unbound", inbound_unbound, (*MAIN, V31)),
+    Scenario("matched again while off", matched_again_while_off, (*MAIN, V31), asks_once=True),
+    Scenario(
+        "bound again to an empty list",
+        bound_again_to_an_empty_list,
+        rounds=2,
+        base=((0, Fault.BARE),),
+        asks_once=True,
+    ),
+    Scenario("moved to another inbound", moved_to_another_inbound, (*MAIN, V31)),
     Scenario("last client", last_client, EVERY, pairs=(V36,)),
     Scenario("rotate the last", rotate_the_last, OLD),
     Scenario("twins", twins, (V28, V29, V30)),

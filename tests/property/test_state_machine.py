@@ -13,6 +13,7 @@ from controller.core import effects as fx
 from controller.core.features import Version
 from desired_state.model.node import Mode
 from desired_state.model.policy import MoveOrder, Policy
+from desired_state.model.request import RequestKind
 from tests.fakes import people
 from tests.fakes.faults import LOOKS, SINGLE_WRITES, Fault
 from tests.fakes.panel import GUIDS_SINCE, FakePanel
@@ -98,6 +99,10 @@ class Fleet(RuleBasedStateMachine):
     def approve(self, node: str) -> None:
         people.approve(self.world.store, node, self.world.clock.now)
 
+    @rule(node=nodes(), kind=st.sampled_from((RequestKind.REMATCH, RequestKind.REBIND)))
+    def ask(self, node: str, kind: RequestKind) -> None:
+        people.ask(self.world.store, node, kind)
+
     # -- hands and jobs on the panels ----------------------------------------------------------------
 
     @precondition(lambda self: self.strangers < 4)
@@ -168,6 +173,12 @@ class Fleet(RuleBasedStateMachine):
         """Suspends the promise of one generation until the world has settled."""
         self.world.panels[node].restore()
         self.world.suspended.add(node)
+
+    @rule(node=nodes(), enable=st.booleans())
+    def switch_inbound(self, node: str, enable: bool) -> None:
+        panel = self.world.panels[node]
+        for inbound in tuple(panel.inbounds.values()):
+            panel.set_inbound(replace(inbound, enable=enable))
 
     @rule(node=nodes())
     def wipe(self, node: str) -> None:
@@ -255,6 +266,7 @@ class Fleet(RuleBasedStateMachine):
         world = self.world
         for node in (NL, DE):
             people.set_mode(world.store, node, Mode.ENFORCE)
+            self.switch_inbound(node, enable=True)
         world.pass_time(HOUR_S)
         for _ in range(2):
             # Two stretches: moves wait for the other node, and approvals for what is shown.

@@ -84,7 +84,7 @@ def test_a_list_without_inbounds_is_not_accepted_as_the_panel_by_a_rebind(versio
     before = served(world)
     people.ask(world.store, NL, RequestKind.REBIND)
 
-    run(world, {n: Fault.BARE for n in range(30)})
+    run(world, dict.fromkeys(range(30), Fault.BARE))
 
     assert before == served(world)
     assert ["r1"] == [request.token for request in world.store.nodes[NL].requests]
@@ -101,9 +101,7 @@ def test_keys_are_served_by_their_new_inbound_before_they_leave_the_old_one(vers
 
     where = {c.email: c.inbound_ids for c in world.panel.ours() if c.enable}
     inbound = 2 if version == V29 else 1
-    assert {
-        email_of(version, letter, inbound=inbound): (TROJAN.id,) for letter in "abc"
-    } == where
+    assert {email_of(version, letter, inbound=inbound): (TROJAN.id,) for letter in "abc"} == where
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -140,6 +138,6 @@ def test_a_last_client_whose_delete_was_refused_is_not_gone_because_the_list_is_
     world = settled(V29, "a")
     people.unwant(world.store, "a")
 
-    run(world, {n: Fault.EMPTY for n in range(30)})
+    run(world, dict.fromkeys(range(30), Fault.EMPTY))
 
     assert JournalState.LIVE is world.store.journal[NL, email_of(V29, "a")].state
