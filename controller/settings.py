@@ -22,6 +22,19 @@ class TurnSettings(BaseModel):
     turn_s: float = Field(default=120.0, gt=0, le=7200)
 
 
+class ReplicaSettings(BaseModel):
+    """How long a replica's leases last without a renewal, and how often they are renewed."""
+
+    ttl_s: float = Field(default=15.0, gt=0, le=600)
+    renew_s: float = Field(default=5.0, gt=0, le=200)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.ttl_s < 2.5 * self.renew_s:
+            raise ValueError("ttl_s is at least 2.5 times renew_s: one renewal may fail")
+        return self
+
+
 class MetricsSettings(BaseModel):
     """Where metrics and health are served; on loopback unless said otherwise. Port 0: any free one."""
 
@@ -86,6 +99,7 @@ class RetentionSettings(BaseModel):
 class ServiceSettings(BaseModel):
     """What a controller that stays is built from; each part has its own settings, by its name."""
 
+    replicas: ReplicaSettings = ReplicaSettings()
     metrics: MetricsSettings = MetricsSettings()
     alerts: AlertSettings = AlertSettings()
     webhooks: WebhookSettings = WebhookSettings()

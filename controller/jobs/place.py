@@ -4,12 +4,13 @@ The choice is `scheduling.place`, which is pure. Callers: the service, before th
 each that changed something; `plan` computes and stores nothing. Not here: choosing, turns of nodes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Protocol, cast
 
 from sqlalchemy import Table, bindparam, delete, exists, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
@@ -76,11 +77,27 @@ async def compute_placements(session: AsyncSession) -> Decision:
     return Decision(result, bool(inputs.moves))
 
 
-async def place(store: Store, now: datetime) -> PlacementSummary:
+class Leading(Protocol):
+    """The right to run what runs once an installation; see `controller.runtime.lease`."""
+
+    async def check_leads(self, connection: AsyncConnection) -> None:
+        """Refuse, inside the transaction and first in it, what another controller runs."""
+
+    async def wake(self, connection: AsyncConnection, nodes: Iterable[NodeName]) -> None:
+        """Tell whoever holds these nodes to look, as the last act of the transaction."""
+
+
+async def place(store: Store, now: datetime, lease: Leading | None = None) -> PlacementSummary:
     """Decide and store; a pass that decides nothing writes nothing.
+
+    Args:
+        store: the database.
+        now: the moment that placements get.
+        lease: what the pass is conditional on, where there are several controllers.
 
     Raises:
         ConcurrentUpdate: somebody else placed the same key meanwhile.
+        LeaseLost: another controller leads.
         StoreError: nothing was written.
     """
     async with store.reading() as session:
@@ -90,11 +107,16 @@ async def place(store: Store, now: datetime) -> PlacementSummary:
     if not (decision.result.added or decision.result.ended or leftovers):
         return summarise(decision)
     async with store.recording() as session:
+        if lease is not None:
+            await lease.check_leads(await session.connection())
         if await session.scalar(_REVISION) != revision:
             # A key may have been revoked in between; status is written by nobody else.
             decision = await compute_placements(session)
         removed = await _store(session, decision.result, now)
-    return summarise(decision, removed)
+        summary = summarise(decision, removed)
+        if lease is not None:
+            await lease.wake(await session.connection(), summary.nodes)
+    return summary
 
 
 def summarise(decision: Decision, removed: int = 0) -> PlacementSummary:

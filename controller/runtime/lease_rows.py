@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from sqlalchemy import Table, delete, func, select, update
@@ -63,6 +63,7 @@ async def take_alone(connection: AsyncConnection, me: Member, now: datetime) -> 
         clients must not be removed, since requests of a dead holder may be on their way.
     """
     wait_s = await _flight_left_s(connection, now)
+    removes_at = now + timedelta(seconds=wait_s) if wait_s else None
     over = REPLICA.c.state == LIVE
     await connection.execute(update(REPLICA).where(over).values(state=DEAD, ended_at=now))
     if connection.dialect.name == "sqlite":
@@ -71,7 +72,7 @@ async def take_alone(connection: AsyncConnection, me: Member, now: datetime) -> 
     await insert_member(connection, me, now, None)
     highest = await connection.scalar(select(func.coalesce(func.max(NODE_LEASE.c.epoch), 0)))
     epoch = Epoch(int(highest or 0) + 1)
-    taken = {"holder": me.id, "epoch": epoch, "taken_at": now}
+    taken = {"holder": me.id, "epoch": epoch, "taken_at": now, "removes_at": removes_at}
     changed = await connection.execute(update(NODE_LEASE).values(**taken))
     leads = await connection.scalar(select(NODE_LEASE.c.node).where(NODE_LEASE.c.node == LEADER))
     if not changed.rowcount or leads is None:
