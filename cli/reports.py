@@ -129,6 +129,9 @@ def summary(report: "FleetReport", *, planned: bool) -> Text:
     if report.in_sync:
         return Text(f"in sync: {count(len(report.nodes), 'node')}", Tone.GOOD)
     left = sum(node.actions_left + node.waiting for node in report.nodes)
+    drifted = sum(state_of(node) == "drifted" for node in report.nodes)
+    if not left and drifted:
+        return Text(f"{count(drifted, 'node')} drifted: nothing to send, see above", Tone.WARN)
     if planned:
         return Text(f"{count(left, 'action')} to do; x3fleet reconcile now does it", Tone.WARN)
     return Text("not in sync yet; x3fleet plan shows what is left, and why", Tone.WARN)

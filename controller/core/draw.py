@@ -53,7 +53,7 @@ class _Drawing:
         self.newer: list[str] = []
         self.unknown: set[KeyId] = set()
         self.missing: list[Email] = []
-        self.kept = self.live = self.owned_seen = 0
+        self.kept = self.live = self.served = self.owned_seen = 0
         self.mark_seen = False
 
     def draw(self) -> Plan:
@@ -86,6 +86,7 @@ class _Drawing:
             mark_seen=self.mark_seen,
             wanted_keys=sum(k.placed and k.leaving is None for k in self.desired.keys),
             live=self.live,
+            unserved=sum(want.enable for want in wanted.values()) - self.served,
             refused=wants.refused,
         )
 
@@ -106,6 +107,7 @@ class _Drawing:
                 self.unequal.append(email)
                 continue
             self.live += 1
+            self.served += want.enable
             self.kept += want.enable
         self.owned_seen += self.live
         if self.live and not self.mark_seen:
@@ -291,6 +293,7 @@ class _Drawing:
 
     def _is_as_wanted(self, want: Wanted, row: JournalRow, client: ObservedClient) -> None:
         self.live += 1
+        self.served += want.enable
         if (
             row.projection == want.projection
             and row.state is JournalState.LIVE
@@ -319,18 +322,10 @@ class _Drawing:
         email = want.email if client is None else Email(client.email)
         self.actions.append(
             Action(
-                verb,
-                email,
-                want.key,
-                want.generation,
-                inbound_ids,
-                reason,
-                row=row,
-                wanted=want,
-                current=client,
-                drift=drift,
+                verb, email, want.key, want.generation, inbound_ids, reason,
+                row=row, wanted=want, current=client, drift=drift,
             )
-        )
+        )  # fmt: skip
 
     # -- what is to go -----------------------------------------------------------------------------
 

@@ -84,7 +84,8 @@ class Plan:
     those that are to go, with their reason.
     `newer`: emails of generations above our rows. `missing`: live, wanted, and not seen.
     `kept`: how many live rows are wanted; `owned`: clients of ours, seen or journalled.
-    `live`: wanted clients that are as they should be. `mark_seen`: at least one client carries our mark.
+    `live`: wanted clients that are as they should be. `unserved`: those in force that are not.
+    `mark_seen`: at least one client carries our mark.
     `refused`: inbounds left out, because they want a password of another size.
     """
 
@@ -105,6 +106,7 @@ class Plan:
     mark_seen: bool = False
     wanted_keys: int = 0
     live: int = 0
+    unserved: int = 0
     refused: tuple[InboundId, ...] = ()
 
     @cached_property

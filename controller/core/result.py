@@ -69,8 +69,13 @@ class Result:
 
     @property
     def is_in_sync(self) -> bool:
-        """Whether nothing is left to do and nothing was withheld."""
-        return self.not_observed is None and not self.remaining.actions and not self.refusals
+        """Whether nothing is left to do, nothing was withheld or drifted, and every key is served."""
+        drifted = any(
+            c.type is ConditionType.DRIFTED and c.status and c.reason not in _WARNINGS
+            for c in self.status.conditions
+        )
+        left = self.remaining.actions or self.remaining.unserved or self.refusals
+        return self.not_observed is None and not left and not drifted
 
 
 def explain_sent(sent: tuple[tuple[Write, Outcome], ...]) -> tuple[Sent, ...]:

@@ -142,7 +142,7 @@ class NodeReport:
 
     @property
     def is_in_sync(self) -> bool:
-        """Whether the node was seen and nothing is left to do, waiting or withheld."""
+        """Whether the node was seen, serves every key, and nothing is left, waiting or withheld."""
         return (
             self.last is not None and not self.error and self.last.is_in_sync and not self.waiting
         )

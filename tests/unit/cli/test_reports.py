@@ -37,6 +37,9 @@ NODES = {
     "something waits": (node(remaining=Plan(waiting=(Waiting(Email("e"), "x"),))), "waiting", Exit.DRIFT),
     "a guard holds": (node(kind="Blocked", reason="TooManyDeletes"), "blocked", Exit.BLOCKED),
     "another panel": (node(kind="Stalled", reason="IdentityChanged"), "blocked", Exit.BLOCKED),
+    "drifted": (node(kind="Drifted", reason="InboundDisabled"), "drifted", Exit.DRIFT),
+    "warned": (node(kind="Drifted", reason="Quarantined"), "in sync", Exit.DONE),
+    "a key is not served": (node(remaining=Plan(unserved=1)), "drifted", Exit.DRIFT),
     "paused": (node(kind="Paused", reason="Paused"), "paused", Exit.DONE),
     "not seen": (node(kind="Unreachable", reason="Unreachable", not_observed=UNSEEN), "failed", Exit.ERROR),
     "broken off": (replace(node(), error="the database is gone"), "failed", Exit.ERROR),
@@ -48,6 +51,13 @@ def test_a_node_is_summed_up_in_a_word_and_a_code(
     report: NodeReport, state: str, code: Exit
 ) -> None:
     assert (state, code) == (state_of(report), exit_code(FleetReport((node("ok"), report))))
+
+
+def test_drift_that_no_call_mends_is_told_apart_from_work_to_do() -> None:
+    report = FleetReport((NODES["drifted"][0],))
+
+    assert "1 node drifted: nothing to send, see above" == summary(report, planned=True).text
+    assert "1 node drifted: nothing to send, see above" == summary(report, planned=False).text
 
 
 def test_an_error_weighs_more_than_a_guard_and_a_guard_more_than_drift() -> None:
