@@ -48,8 +48,7 @@ async def moment(connection: AsyncConnection, local: datetime) -> datetime:
     """Tell the time by the database's clock; SQLite has none of its own."""
     if connection.dialect.name == "sqlite":
         return local
-    found: datetime = await connection.scalar(select(func.clock_timestamp()))
-    return found
+    return datetime.fromisoformat(str(await connection.scalar(select(func.clock_timestamp()))))
 
 
 async def take_alone(connection: AsyncConnection, me: Member, now: datetime) -> tuple[Epoch, float]:
@@ -82,7 +81,7 @@ async def take_alone(connection: AsyncConnection, me: Member, now: datetime) -> 
 
 async def _flight_left_s(connection: AsyncConnection, now: datetime) -> float:
     """Seconds until the last request that an expired replica may have begun has ended."""
-    last = await connection.scalar(
+    last: datetime | None = await connection.scalar(
         select(func.max(REPLICA.c.expires_at)).where(REPLICA.c.state != LEFT)
     )
     if last is None:

@@ -202,28 +202,28 @@ _FORGET = text(
     " AND NOT EXISTS (SELECT 1 FROM status.node_lease l WHERE l.holder = r.id)"
 )
 _JOIN = text(
-    "INSERT INTO status.replica (id, kind, host, pid, state, started_at, expires_at)"
+    "INSERT INTO status.replica (id, kind, host, pid, state, started_at, expires_at)"  # noqa: S608  # constants
     " VALUES (:me, :kind, :host, :pid, 'live', clock_timestamp(),"
-    f" clock_timestamp() + {_SECONDS.format(':ttl')})"  # noqa: S608  # our own constants
+    f" clock_timestamp() + {_SECONDS.format(':ttl')})"
 )
 _RENEW = text(
-    f"UPDATE status.replica SET expires_at = clock_timestamp() + {_SECONDS.format(':ttl')}"
-    " WHERE id = :me AND state = 'live' RETURNING 1"  # noqa: S608  # our own constants
+    f"UPDATE status.replica SET expires_at = clock_timestamp() + {_SECONDS.format(':ttl')}"  # noqa: S608  # constants
+    " WHERE id = :me AND state = 'live' RETURNING 1"
 )
 _OVER = "r.state = 'live' AND r.id <> :me AND coalesce(r.expires_at < clock_timestamp(), true)"
 _REAP = text(
-    "UPDATE status.replica SET state = 'dead', ended_at = clock_timestamp() WHERE id IN"
-    f" (SELECT r.id FROM status.replica r WHERE {_OVER} FOR UPDATE SKIP LOCKED) RETURNING id"  # noqa: S608  # our own constants
+    "UPDATE status.replica SET state = 'dead', ended_at = clock_timestamp() WHERE id IN"  # noqa: S608  # constants
+    f" (SELECT r.id FROM status.replica r WHERE {_OVER} FOR UPDATE SKIP LOCKED) RETURNING id"
 )
 _GLANCE = text(
-    f"SELECT EXISTS (SELECT 1 FROM status.replica r WHERE {_OVER})"
+    f"SELECT EXISTS (SELECT 1 FROM status.replica r WHERE {_OVER})"  # noqa: S608  # constants
     f" OR EXISTS (SELECT 1 FROM status.node_lease l WHERE {_FREE}"
     f" AND (l.node = :leader OR {_DECLARED}))"
     " OR EXISTS (SELECT 1 FROM desired.node n WHERE NOT EXISTS"
     " (SELECT 1 FROM status.node_lease l WHERE l.node = n.name)) AS is_due,"
     " (SELECT count(*) FROM status.replica r WHERE r.state = 'live') AS live,"
     " coalesce((SELECT json_object_agg(w.node, w.number) FROM status.node_wake w"
-    " JOIN status.node_lease l ON l.node = w.node WHERE l.holder = :me), '{}') AS wakes"  # noqa: S608  # our own constants
+    " JOIN status.node_lease l ON l.node = w.node WHERE l.holder = :me), '{}') AS wakes"
 )
 # A node that is declared anew begins above every epoch that a sole controller wrote with.
 _ADD = text(
@@ -238,9 +238,9 @@ _COUNT = text(
     " (SELECT count(*) FROM status.replica WHERE state = 'live') AS live"
 )
 _MINE = text(
-    f"SELECT l.node, l.epoch, {_WAIT} AS removes_in_s, false AS taken_over,"
+    f"SELECT l.node, l.epoch, {_WAIT} AS removes_in_s, false AS taken_over,"  # noqa: S608  # constants
     f" (l.node = :leader OR {_DECLARED}) AS declared"
-    " FROM status.node_lease l WHERE l.holder = :me"  # noqa: S608  # our own constants
+    " FROM status.node_lease l WHERE l.holder = :me"
 )
 _GIVE = text("UPDATE status.node_lease SET holder = NULL WHERE holder = :me AND node = ANY(:nodes)")
 
@@ -253,7 +253,7 @@ def _claiming(which: str) -> TextClause:
     request on its way: nothing is removed until it must have ended.
     """
     return text(
-        "WITH c AS (SELECT l.node, l.holder IS NOT NULL AS taken_over FROM status.node_lease l"
+        "WITH c AS (SELECT l.node, l.holder IS NOT NULL AS taken_over FROM status.node_lease l"  # noqa: S608  # constants
         f" WHERE {which} AND {_FREE}"
         " ORDER BY l.node LIMIT :want FOR UPDATE SKIP LOCKED)"
         " UPDATE status.node_lease l SET holder = :me, epoch = l.epoch + 1,"
@@ -261,7 +261,7 @@ def _claiming(which: str) -> TextClause:
         f" THEN clock_timestamp() + {_SECONDS.format(':wait')} ELSE l.removes_at END"
         " FROM c WHERE l.node = c.node AND EXISTS"
         " (SELECT 1 FROM status.replica r WHERE r.id = :me AND r.state = 'live')"
-        f" RETURNING l.node, l.epoch, {_WAIT} AS removes_in_s, c.taken_over"  # noqa: S608  # our own constants
+        f" RETURNING l.node, l.epoch, {_WAIT} AS removes_in_s, c.taken_over"
     )
 
 

@@ -217,6 +217,7 @@ class ReplicaLease:
     async def _tick(self) -> None:
         if self._line is None:
             self._line = Line(self._store.engine.url, "x3fleet replica")
+        self._wake_ready()
         if self._me is None:
             if not await self._join(self._line):
                 return
@@ -281,10 +282,12 @@ class ReplicaLease:
     def _hear(self, wakes: dict[NodeName, int]) -> None:
         self._wake(node for node, number in wakes.items() if self._heard.get(node) != number)
         self._heard = wakes
-        now_s = self._elapsed()
-        ready = {n for n in self._waiting if self.may_remove(n) or n not in self._held}
-        self._waiting -= ready
-        self._wake(n for n in ready if n in self._held and now_s >= self._held[n].removes_from_s)
+
+    def _wake_ready(self) -> None:
+        """Look again, for what had to wait, where clients may be removed by now."""
+        ready = {node for node in self._waiting if self.may_remove(node)}
+        self._waiting = (self._waiting & self._held.keys()) - ready
+        self._wake(ready)
 
     def _wake(self, nodes: Iterable[NodeName]) -> None:
         woken = set(nodes)
