@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from desired_state.model.errors import X3FleetError
+from desired_state.model.legible import legible, legible_json
 
 
 class Exit(IntEnum):
@@ -36,9 +37,10 @@ def report_error(error: Exception, *, as_json: bool) -> Exit:
     errors = tuple(_ours(error))
     for one in errors:
         for line in _lines(one):
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{legible(line)}\n")
     if as_json:
-        sys.stdout.write(json.dumps({"error": describe(errors[0])}, ensure_ascii=False) + "\n")
+        document = json.dumps({"error": describe(errors[0])}, ensure_ascii=False)
+        sys.stdout.write(legible_json(document) + "\n")
     return Exit.ERROR
 
 
@@ -80,8 +82,8 @@ def describe(error: X3FleetError) -> dict[str, Any]:
 
 
 def one_line(text: str) -> str:
-    """Fold a text into one line."""
-    return " ".join(text.split()).rstrip(".")
+    """Fold a text into one line, without what would steer a terminal."""
+    return legible(" ".join(text.split())).rstrip(".")
 
 
 def _ours(error: Exception) -> Iterator[X3FleetError]:

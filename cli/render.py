@@ -1,7 +1,8 @@
 """What a command shows: a page, as a table for people or as one line of JSON for scripts.
 
 A page holds both. Colour and fitting to the width of the window only on a terminal; elsewhere every
-cell is printed whole. Callers: commands. Not here: what a page says, errors (`exits`), progress.
+cell is printed whole. What a panel chose reaches no terminal raw. Callers: commands. Not here: what a
+page says, errors (`exits`), progress.
 """
 
 import json
@@ -13,6 +14,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from desired_state.model.legible import legible, legible_json
 
 WIDE = 10_000
 """Columns of a console that is no window: nothing is ever cut there."""
@@ -111,8 +114,7 @@ def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of r
     from rich.table import Table
 
     if not isinstance(block, Grid):
-        text = block if isinstance(block, Text) else Text(block)
-        console.print(_styled(text), soft_wrap=not console.is_terminal)
+        console.print(_styled(block, keep="\n"), soft_wrap=not console.is_terminal)
         return
     if not block.rows:
         console.print(_styled(Text(block.empty, Tone.DIM)))
@@ -137,20 +139,26 @@ def _print(console: Any, block: Block) -> None:  # noqa: ANN401 - a console of r
 
 def _widths(grid: Grid) -> list[int]:
     rows = (grid.columns, *grid.rows)
-    texts = [[cell.text if isinstance(cell, Text) else str(cell) for cell in row] for row in rows]
+    texts = [[_shown(cell).text for cell in row] for row in rows]
     return [max(len(row[number]) for row in texts) for number in range(len(grid.columns))]
 
 
-def _styled(cell: Cell) -> Any:  # noqa: ANN401 - a text of rich
+def _styled(cell: Cell, *, keep: str = "") -> Any:  # noqa: ANN401 - a text of rich
     from rich.text import Text as RichText
 
+    shown = _shown(cell, keep=keep)
+    return RichText(shown.text, style=shown.tone.value)
+
+
+def _shown(cell: Cell, *, keep: str = "") -> Text:
+    """Make the text of a cell, or of a block whose lines are kept, as a terminal may have it."""
     text = cell if isinstance(cell, Text) else Text(str(cell))
-    return RichText(text.text, style=text.tone.value)
+    return Text(legible(text.text, keep=keep), text.tone)
 
 
 def to_json(document: Mapping[str, Any]) -> str:
     """Write a document as one line; moments as ISO 8601 in UTC."""
-    return json.dumps(document, ensure_ascii=False, default=_plain)
+    return legible_json(json.dumps(document, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: object) -> str:

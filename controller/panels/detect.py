@@ -33,6 +33,7 @@ from controller.panels.api.errors import (
     PanelUnsupported,
 )
 from controller.panels.api.outcomes import Standing, describe, stand
+from controller.panels.wire.answers import Legible
 
 _STATUS = "panel/api/server/status"
 _LIST_2X = "panel/api/inbounds/list"
@@ -102,8 +103,8 @@ class _Xray(BaseModel):
 
 class _Status(BaseModel):
     xray: _Xray | None = None
-    panel_version: str | None = Field(default=None, alias="panelVersion")
-    panel_guid: str | None = Field(default=None, alias="panelGuid")
+    panel_version: Legible | None = Field(default=None, alias="panelVersion")
+    panel_guid: Legible | None = Field(default=None, alias="panelGuid")
 
 
 # -- before the login ------------------------------------------------------------------------------

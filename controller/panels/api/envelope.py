@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controller.panels.api.errors import PanelBusy, PanelContractBroken
 from desired_state.model.ids import NodeName
+from desired_state.model.legible import legible
 
 T = TypeVar("T")
 _SHOWN_CHARACTERS = 200
@@ -90,7 +91,8 @@ def _misshapen(answer: Answer, error: ValidationError) -> PanelBusy | PanelContr
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     if first["type"] == "json_invalid":
         return PanelBusy(answer.node, answer.operation, "the answer is no whole JSON")
-    place = ".".join(str(part) for part in first["loc"])
+    # A place may be a name that the panel chose, where it answers a mapping.
+    place = shorten(".".join(str(part) for part in first["loc"]))
     return PanelContractBroken(
         answer.node,
         answer.operation,
@@ -99,6 +101,6 @@ def _misshapen(answer: Answer, error: ValidationError) -> PanelBusy | PanelContr
 
 
 def shorten(text: str) -> str:
-    """A panel's own sentence on one line, cut: its errors end in newlines."""
-    line = " ".join(text.split())
+    """A panel's own sentence on one line, cut and legible: its errors end in newlines."""
+    line = legible(" ".join(text.split()))
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "..."

@@ -16,8 +16,9 @@ from pydantic_core import from_json
 from controller.core.effects import ClientRecord, MemberResult, MemberVerdict, Verb, Write
 from controller.core.features import Features
 from controller.core.observed import ObservedClient, ObservedInbound
-from controller.panels.api.envelope import Answer, Envelope, parse_envelope
+from controller.panels.api.envelope import Answer, Envelope, parse_envelope, shorten
 from controller.panels.api.errors import PanelBusy
+from controller.panels.api.masking import mask
 from controller.panels.api.paths import segment
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import Call, Impossible, SharedKeys, Sight
@@ -283,7 +284,7 @@ def _failures(answer: BulkAnswer) -> _ReasonOf:
 
 def _result(member: ClientRecord, reason: str) -> MemberResult:
     # These texts are not localised, and still no more than a hint: only a look tells.
-    text = " ".join(reason.split())
+    text = mask(shorten(reason), (member.sub_id, member.uuid, member.password, member.auth))
     is_absent = text.lower() in ("client not found", "record not found")
     verdict = MemberVerdict.ABSENT if is_absent else MemberVerdict.SKIPPED
     return MemberResult(member.email, verdict, text)

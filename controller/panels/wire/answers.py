@@ -5,9 +5,13 @@ Callers: dialects. Not here: the envelope around them (`controller.panels.api.en
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from controller.core.observed import XrayState
+from desired_state.model.legible import legible
+
+Legible = Annotated[str, AfterValidator(legible)]
+"""What is repeated to people in whole sentences: a line end in it could forge one."""
 
 
 def _state(value: object) -> object:
@@ -27,8 +31,8 @@ class ServerStatus(BaseModel):
     # QUIRK(no-guid, 3x-ui 3.1.0 to 3.2.8): the panel has no identity of its own before 3.3.0.
 
     xray: Xray = Xray()
-    version: str = Field(default="", alias="panelVersion")
-    guid: str | None = Field(default=None, alias="panelGuid")
+    version: Legible = Field(default="", alias="panelVersion")
+    guid: Legible | None = Field(default=None, alias="panelGuid")
 
 
 class Skipped(BaseModel):

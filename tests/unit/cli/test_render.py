@@ -1,12 +1,15 @@
 """What is printed where nobody watches is plain, whole and stable."""
 
+import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cli.exits import report_error, report_usage
 from cli.render import Grid, Output, Page, Text, Tone, ago, count, day, show, to_json
+from desired_state.model.errors import X3FleetError
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -92,3 +95,58 @@ def test_how_long_ago(seconds: int, told: str) -> None:
 
 def test_a_day_and_no_day() -> None:
     assert ("2026-11-23", "no end", "") == (day(NOW), day(None), ago(None, NOW))
+
+
+HOSTILE = "\x1b[31mEVIL\x9b1m\u202e"
+SHOWN = "\\x1b[31mEVIL\\x9b1m\\u202e"
+
+
+def test_what_a_panel_chose_never_steers_the_terminal(capsys, monkeypatch) -> None:
+    """On a terminal too: the only escape sequences are the colours of our own."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    grid = Grid(("TAG", "WHY"), ((HOSTILE, Text(HOSTILE, Tone.BAD)),), empty=HOSTILE)
+
+    show(Page({}, (grid, HOSTILE, Text(HOSTILE, Tone.WARN))), Output.TABLE)
+
+    plain = re.sub(r"\x1b\[(?:0|1|33|1;31)m", "", capsys.readouterr().out)
+    assert [
+        f"{'TAG':{len(SHOWN)}}  WHY",
+        f"{SHOWN}  {SHOWN}",
+        SHOWN,
+        SHOWN,
+    ] == [line.rstrip() for line in plain.splitlines()]
+
+
+def test_a_line_end_in_a_cell_makes_no_row_of_its_own(capsys) -> None:
+    grid = Grid(("TAG", "WHY"), (("a\nb  in sync", "drifted"),))
+
+    show(Page({}, (grid, "two\nlines")), Output.TABLE)
+
+    assert (
+        "TAG              WHY\na\\x0ab  in sync  drifted\ntwo\nlines\n" == capsys.readouterr().out
+    )
+
+
+def test_json_carries_what_a_panel_chose_as_escapes(capsys) -> None:
+    show(Page({"guid": HOSTILE}), Output.JSON)
+
+    line = capsys.readouterr().out
+    assert '{"guid": "\\u001b[31mEVIL\\u009b1m\\u202e"}\n' == line
+    assert {"guid": HOSTILE} == json.loads(line)
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "table"])
+def test_an_error_that_repeats_a_panel_is_legible(capsys, as_json: bool) -> None:
+    report_error(X3FleetError(f"seen {HOSTILE}", hint=HOSTILE), as_json=as_json)
+
+    told = capsys.readouterr()
+    assert f"x3fleet: seen {SHOWN} ({SHOWN})\n" == told.err
+    assert all(character.isprintable() or character == "\n" for character in told.out)
+
+
+def test_a_wrong_command_line_is_repeated_legibly(capsys) -> None:
+    report_usage(f"Unknown command {HOSTILE}")
+
+    assert f"x3fleet: Unknown command {SHOWN}; see x3fleet --help\n" == capsys.readouterr().err

@@ -241,6 +241,16 @@ def test_an_answer_of_another_shape_names_nobody(body: bytes) -> None:
     assert {} == members_of(Verb.DELETE, body, "a", "b")
 
 
+def test_why_a_member_was_left_out_is_legible_and_without_its_secrets() -> None:
+    body = rb"""{"success": true, "msg": "", "obj": {"skipped": [{"email": "mine@x",
+        "reason": "\u001b[31mpass-1 and auth-1 of uuid-1\u009b"}]}}"""
+
+    other = replace(MEMBER, email=Email("other@x"))
+    (found,) = DialectV3().members(Write(TARGET, Verb.CREATE, (MEMBER, other)), body)
+
+    assert r"\x1b[31m*** and *** of ***\x9b" == found.reason
+
+
 def test_only_a_delete_is_told_that_its_client_is_absent() -> None:
     cause = "Something went wrong (record not found)"
     update = Write(TARGET, Verb.UPDATE, (MEMBER,))

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from controller.panels.api.envelope import Answer, Envelope, parse_envelope
+from controller.panels.api.envelope import Answer, Envelope, parse_envelope, shorten
 from controller.panels.api.errors import PanelBusy, PanelContractBroken
 from desired_state.model.ids import NodeName
 
@@ -65,3 +65,24 @@ def test_another_shape_names_its_place_and_not_its_value(body: bytes, place: str
 
 def test_bodies_do_not_show_in_representations() -> None:
     assert "s3cr3t" not in repr(answer(b"s3cr3t"))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("  record\nnot found\r\n", "record not found"),
+        ("\x1b[31mEVIL\x9b1m", "\\x1b[31mEVIL\\x9b1m"),
+        ("in\u2028sync \u202e", "in sync \\u202e"),
+        ("x" * 201, "x" * 200 + "..."),
+    ],
+    ids=["line ends", "escapes", "separators", "long"],
+)
+def test_a_panels_own_sentence_is_one_legible_line(said: str, shown: str) -> None:
+    assert shown == shorten(said)
+
+
+def test_a_place_that_the_panel_named_is_legible() -> None:
+    body = b'{"success":true,"obj":{"\\u001b[31mEVIL":"x"}}'
+
+    with pytest.raises(PanelContractBroken, match=r"expected at obj\.\\x1b\[31mEVIL: int_"):
+        parse_envelope(answer(body), dict[str, int])
