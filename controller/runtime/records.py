@@ -5,7 +5,7 @@ thousand (`executemany`). Callers: the worker. Not here: reading for the plan, d
 desired state: the controller never writes those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.core import effects as fx
+from controller.core.result import Sent
 from controller.runtime.finalising import book_usage, end_placements
+from controller.runtime.history import EventLog, Line, core_line, gone_lines, journal_lines
 from controller.runtime.lease import Lease
 from controller.runtime.stored import inbound_values, status_values
 from controller.runtime.tables import (
@@ -21,7 +23,6 @@ from controller.runtime.tables import (
     AT_ONCE,
     CYCLE,
     DELETE_BUDGET,
-    EVENT,
     HEAL,
     INBOUND,
     JOURNAL,
@@ -33,8 +34,10 @@ from controller.runtime.tables import (
     insert_missing,
     upsert,
 )
+from controller.runtime.timings import deletions_s, first_ready_s, rotation_gaps_s
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
+from controller.telemetry.observers import count_born, count_deletions
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email, NodeName
 from desired_state.model.policy import policy_for
@@ -44,8 +47,6 @@ from desired_state.store.errors import ConcurrentUpdate
 from desired_state.store.tables.desired import PolicyRow
 
 HEALS_KEPT = timedelta(hours=1)
-LINES_APART = 100
-"""Events of one record that get a line each."""
 BUDGET_KEPT = timedelta(days=1)
 """Longer than any window of the fleet's share."""
 BUDGET_LOCK = 0x78336264
@@ -102,7 +103,7 @@ class Records:
             async with self._store.recording() as session:
                 connection = await session.connection()
                 await self._lease.check(connection, node, effect.epoch)
-                log = EventLog(connection, node, now, cycle)
+                log = EventLog(connection, node, now, cycle, effect.epoch)
                 match effect:
                     case fx.Bind():
                         await _bind(connection, effect, now)
@@ -125,6 +126,7 @@ class Records:
                         await self._lease.wake(connection, released)
                     case fx.WriteStatus():
                         await _write_status(connection, effect, now, log)
+            log.count()
         finally:
             # Even after an error: whether the commit went through may be unknown.
             self._versions.bump(node)
@@ -150,34 +152,22 @@ class Records:
         finally:
             self._versions.bump(node)
 
-    async def record_cycle(self, values: dict[str, Any]) -> None:
-        """Keep one turn in which something happened; `values`: the columns of `cycle`."""
-        async with self._store.recording() as session:
-            await (await session.connection()).execute(CYCLE.insert(), [values])
+    async def record_cycle(self, values: dict[str, Any], sent: Sequence[Sent] = ()) -> None:
+        """Keep one turn in which something happened, and name its plan in its history.
 
-
-class EventLog:
-    """Appends to the history of one node, inside a record's transaction."""
-
-    def __init__(
-        self, connection: AsyncConnection, node: NodeName, now: datetime, cycle: str
-    ) -> None:
-        self._connection = connection
-        self._common = {"node": node, "at": now, "cycle_id": cycle}
-
-    async def append(self, name: str, rows: Sequence[tuple[str, str, str]]) -> None:
-        """Append one line a row of key, email and detail; a single one that counts where many.
-
-        What became of each is in its journal row; a thousand lines that say the same tell no more.
+        Args:
+            values: the columns of `cycle`.
+            sent: its calls, of which the refused and the unknown ones are told.
         """
-        if len(rows) > LINES_APART:
-            rows = [("", "", f"{len(rows)} clients")]
-        values = [
-            {**self._common, "name": name, "key": key, "email": email, "detail": detail}
-            for key, email, detail in rows
-        ]
-        if values:
-            await self._connection.execute(EVENT.insert(), values)
+        node = NodeName(values["node"])
+        async with self._store.recording() as session:
+            connection = await session.connection()
+            await connection.execute(CYCLE.insert(), [values])
+            log = EventLog(
+                connection, node, values["finished_at"], values["id"], self._lease.epoch(node)
+            )
+            await log.append_sent(sent)
+            await log.name_plan(values["plan_digest"], values["started_at"])
 
 
 # -- the binding, the fleet's share, approvals -----------------------------------------------------
@@ -252,7 +242,7 @@ async def _journal_intent(
 ) -> None:
     await _refuse_outdated(connection, effect)
     await _store_rows(connection, effect.rows, now)
-    await log.append(events.GENERATION_JOURNALLED, _lines(effect.rows))
+    await log.append(events.GENERATION_JOURNALLED, journal_lines(effect.rows, after="intended"))
 
 
 async def _refuse_outdated(connection: AsyncConnection, effect: fx.JournalIntent) -> None:
@@ -291,12 +281,17 @@ async def _record_rows(
     await _count_heals(connection, effect, now)
     born = [row for row in live if before.get(row.email) == JournalState.INTENDED.value]
     risen = [row for row in live if before.get(row.email, "gone") == JournalState.GONE.value]
-    await log.append(events.GENERATION_LIVE, _lines(born))
-    await log.append(events.GENERATION_RESURRECTED, _lines(risen))
-    healed = {row.email: row.key or "" for row in effect.rows}
+    await log.append(events.GENERATION_LIVE, journal_lines(born, before="intended", after="live"))
     await log.append(
-        events.DRIFT_HEALED, [(healed.get(email, ""), email, "") for email in effect.healed]
+        events.GENERATION_RESURRECTED, journal_lines(risen, before="gone", after="live")
     )
+    keys = {row.email: row.key or "" for row in effect.rows}
+    await log.append(
+        events.DRIFT_HEALED, [Line(keys.get(email, ""), email) for email in effect.healed]
+    )
+    waited = await first_ready_s(connection, effect.node, born, now)
+    gaps = await rotation_gaps_s(connection, effect.node, born, now)
+    log.after_commit.append(lambda: count_born(waited, gaps, len(risen)))
 
 
 async def _finalise(
@@ -311,13 +306,9 @@ async def _finalise(
     await upsert(connection, JOURNAL, values)
     await book_usage(connection, effect.gone, now)
     released = await end_placements(connection, effect.node)
-    await log.append(
-        events.GENERATION_FINALISED,
-        [
-            (row.key or "", row.email, "" if row.delete_reason is None else row.delete_reason.value)
-            for row in rows
-        ],
-    )
+    await log.append(events.GENERATION_FINALISED, gone_lines(rows))
+    waited = await deletions_s(connection, rows, now)
+    log.after_commit.append(lambda: count_deletions(waited))
     return released
 
 
@@ -365,10 +356,6 @@ async def _count_heals(connection: AsyncConnection, effect: fx.RecordRows, now: 
     await upsert(connection, HEAL, rows)
 
 
-def _lines(rows: Iterable[JournalRow]) -> list[tuple[str, str, str]]:
-    return [(row.key or "", row.email, "") for row in rows]
-
-
 # -- status ----------------------------------------------------------------------------------------
 
 
@@ -378,7 +365,7 @@ async def _write_status(
     values = {"node": effect.node, **status_values(effect.status), "changed_at": now}
     await upsert(connection, NODE_STATUS, [values])
     for event in effect.events:
-        await log.append(event.name, [("", event.email, event.detail)])
+        await log.append(event.name, [core_line(event)])
     ready = next((c for c in effect.status.conditions if c.type.value == "Ready"), None)
     answer = {
         "node": effect.node,

@@ -210,7 +210,7 @@ class Worker:
             self._widths[turn.node] = result.width
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
-            await self._records.record_cycle(values)
+            await self._records.record_cycle(values, result.sent)
         return result
 
     async def _drive(self, turn: _Turn, steps: fx.Steps[Result]) -> Result:

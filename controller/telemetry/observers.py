@@ -4,7 +4,7 @@ Callers: service builds them; runtime and panels call them by the shape that eac
 of them needs to know of metrics. Not here: the metrics (`metrics`), deciding anything.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Protocol
 
 from controller.core.effects import MemberVerdict, Outcome, Verb, Verdict
@@ -139,6 +139,21 @@ def count_write(node: NodeName, verb: Verb, members: int, outcome: Outcome) -> N
     metrics.ACTIONS_DONE.labels(node, action.value, answer.value).inc(members - skipped)
     if skipped:
         metrics.ACTIONS_DONE.labels(node, action.value, Answer.REJECTED.value).inc(skipped)
+
+
+def count_born(waited_s: Iterable[float], gaps_s: Iterable[float], resurrected: int) -> None:
+    """Count keys that were proved live: how long they were waited for, and who came back."""
+    for seconds in waited_s:
+        metrics.KEY_FIRST_READY.observe(seconds)
+    for seconds in gaps_s:
+        metrics.ROTATION_GAP.observe(seconds)
+    metrics.RESURRECTED.inc(resurrected)
+
+
+def count_deletions(waited_s: Iterable[float]) -> None:
+    """Count keys that were proved gone, by how long that took."""
+    for seconds in waited_s:
+        metrics.KEY_DELETION.observe(seconds)
 
 
 def count_database_fault(error: StoreError) -> None:

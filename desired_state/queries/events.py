@@ -30,7 +30,7 @@ async def list_events(
     limit: int = MOST,
 ) -> tuple[EventView, ...]:
     """Read the newest events, of one node or key where one is named."""
-    query = select(EventRow).order_by(EventRow.at.desc(), EventRow.id.desc()).limit(limit)
+    query = select(EventRow).order_by(EventRow.last_at.desc(), EventRow.id.desc()).limit(limit)
     if node is not None:
         query = query.where(EventRow.node == node)
     if key is not None:
@@ -45,6 +45,13 @@ async def list_events(
                 email=row.email,
                 detail=row.detail,
                 cycle_id=row.cycle_id,
+                before=row.before,
+                after=row.after,
+                outcome=row.outcome,
+                plan_digest=row.plan_digest,
+                epoch=row.epoch,
+                times=row.times,
+                last_at=row.last_at,
             )
             for row in await session.scalars(query)
         ]
@@ -73,4 +80,6 @@ def complete_events(
                     detail=row.delete_reason or "",
                 )
             )
-    return tuple(sorted((*events, *added), key=lambda event: event.at, reverse=True))
+    return tuple(
+        sorted((*events, *added), key=lambda event: event.last_at or event.at, reverse=True)
+    )

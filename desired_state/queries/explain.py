@@ -178,7 +178,7 @@ def _hindrance(facts: Facts) -> str:
 
 
 def _event(facts: Facts) -> EventView | None:
-    return max(facts.events, key=lambda event: event.at, default=None)
+    return max(facts.events, key=lambda event: event.last_at or event.at, default=None)
 
 
 def _next_try(facts: Facts, step: Step) -> str:

@@ -43,7 +43,10 @@ class BlockedView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """One line of a node's history; "" where a field does not apply."""
+    """One line of a node's history; "" (`epoch`: 0) where a field does not apply.
+
+    `at`: when it was told first; `last_at`: the last of its `times`, None where it has no line.
+    """
 
     at: datetime
     node: NodeName
@@ -52,6 +55,13 @@ class EventView:
     email: str = ""
     detail: str = ""
     cycle_id: str = ""
+    before: str = ""
+    after: str = ""
+    outcome: str = ""
+    plan_digest: str = ""
+    epoch: int = 0
+    times: int = 1
+    last_at: datetime | None = None
 
 
 def conditions_from(stored: list[Any] | None) -> tuple[ConditionView, ...]:

@@ -192,10 +192,16 @@ class CycleRow(StatusRow):
     counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+def _same_as_at(context: Any) -> datetime:  # noqa: ANN401 - SQLAlchemy's own context of a default
+    at: datetime = context.get_current_parameters()["at"]
+    return at
+
+
 class EventRow(StatusRow):
     """One line of a node's history; "" (`epoch`: 0) where a field does not apply.
 
-    `before`, `after`: what changed, in the words of its kind. `outcome`: of the call that it tells of.
+    `before`, `after`: what changed, in the words of its kind: a state of the journal, a condition.
+    `outcome`: of the call that it tells of. `plan_digest`: of the turn that it belongs to.
     A line that says the same again within the hour is folded into the first: `times`, `last_at`.
     """
 
@@ -203,6 +209,7 @@ class EventRow(StatusRow):
     __table_args__ = (
         Index(None, "node", "at"),
         Index(None, "key"),
+        Index(None, "last_at"),
         {"schema": STATUS},
     )
 
@@ -220,7 +227,7 @@ class EventRow(StatusRow):
     plan_digest: Mapped[str] = mapped_column(default="")
     epoch: Mapped[int] = mapped_column(default=0)
     times: Mapped[int] = mapped_column(default=1)
-    last_at: Mapped[datetime | None]
+    last_at: Mapped[datetime] = mapped_column(default=_same_as_at)
 
 
 class HealRow(StatusRow):

@@ -26,6 +26,11 @@ def upgrade() -> None:
         for name, first in _NUMBERS:
             table.add_column(sa.Column(name, sa.BigInteger(), nullable=False, server_default=first))
         table.add_column(sa.Column("last_at", sa.DateTime(timezone=True), nullable=True))
+    event = sa.table("event", sa.column("at"), sa.column("last_at"), schema=schema_of(STATUS))
+    op.execute(event.update().values(last_at=event.c.at))
+    with op.batch_alter_table("event", schema=schema_of(STATUS)) as table:
+        table.alter_column("last_at", existing_type=sa.DateTime(timezone=True), nullable=False)
+        table.create_index("ix_event_last_at", ["last_at"])
     _create_alert()
     _create_notification()
     _create_webhook_delivery()
@@ -47,6 +52,7 @@ def downgrade() -> None:
     for name in ("webhook_delivery", "notification", "alert"):
         op.drop_table(name, schema=schema_of(STATUS))
     with op.batch_alter_table("event", schema=schema_of(STATUS)) as table:
+        table.drop_index("ix_event_last_at")
         for name in (*_TEXTS, *(number for number, _ in _NUMBERS), "last_at"):
             table.drop_column(name)
 
