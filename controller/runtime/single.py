@@ -57,7 +57,8 @@ def lock_file(store: Store) -> Path | None:
     database = store.engine.url.database
     if database in (None, "", ":memory:"):
         return None
-    path = Path(str(database))
+    # SQLite follows links to the file itself: under whatever name, it is one database and one lock.
+    path = Path(str(database)).resolve()
     return path.with_name(path.name + ".controller.lock")
 
 
@@ -67,8 +68,10 @@ async def _hold_file(path: Path, kind: HolderKind, *, wait: bool) -> AsyncIterat
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while not _try_lock(descriptor):
-            if not wait:
-                raise AlreadyRunning(_read_holder(descriptor))
+            holder = _read_holder(descriptor)
+            # One that stays does not end for our sake: it can be asked.
+            if not wait or holder.kind is HolderKind.DAEMON:
+                raise AlreadyRunning(holder)
             await asyncio.sleep(_POLL_S)
         _write_holder(descriptor, json.dumps({"kind": kind.value, "pid": os.getpid()}))
         try:

@@ -6,9 +6,11 @@ revisions.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -41,6 +43,11 @@ _SNAPSHOT_POSTGRES: dict[str, Any] = {
 }
 _POSTGRES_BUSY = frozenset({"55P03", "57014"})
 """lock_not_available, query_canceled (its statement time-out)."""
+_BROKEN_FILE = {
+    "file is not a database": "is a file, and no SQLite database",
+    "database disk image is malformed": "is an SQLite database that is damaged",
+}
+_RESTORE = "correct the path, or restore the database from a backup"
 _POSTGRES_RACE = frozenset({"40001", "40P01"})
 """serialization_failure, deadlock_detected."""
 
@@ -150,6 +157,7 @@ def make_engine(settings: DatabaseSettings, threads: list[Thread]) -> AsyncEngin
     )
 
     def connect(*args: Any, **options: Any) -> aiosqlite.Connection:  # noqa: ANN401  # sqlite3's own
+        _make_private(Path(str(args[0])))
         connection = aiosqlite.connect(*args, **options)
         connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does; there is no other way
         threads[:] = [thread for thread in threads if not _has_ended(thread)]
@@ -194,6 +202,8 @@ def _translate(error: DBAPIError) -> StoreError:
         return ConcurrentUpdate("another writer was faster", hint="try again")
     if "no such table" in reason or state == "42P01":
         return StoreError("the database has no tables", hint="run x3fleet db upgrade")
+    if reason in _BROKEN_FILE:
+        return StoreError(f"what X3FLEET_DATABASE__URL names {_BROKEN_FILE[reason]}", hint=_RESTORE)
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         # Of these the first line says where and why, and holds no value of a statement.
         return StoreUnreachable(f"the database does not answer: {reason.partition(chr(10))[0]}")
@@ -204,6 +214,22 @@ def _translate(error: DBAPIError) -> StoreError:
 async def _session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     async with AsyncSession(engine, expire_on_commit=False) as session:
         yield session
+
+
+def _make_private(database: Path) -> None:
+    """Make a new database its owner's alone: it names every client, and SQLite would let all read it.
+
+    Its `-wal` and `-shm` take over its mode. What exists stays as its owner has set it.
+    """
+    if database.name in ("", ":memory:"):
+        return
+    try:
+        # Resolved: through a link that leads nowhere yet, SQLite makes what it leads to.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(database.resolve(), flags, 0o600))
+    except OSError:
+        # It is there already; or it cannot be made, and SQLite says so in its own words.
+        return
 
 
 def _has_ended(thread: Thread) -> bool:

@@ -34,11 +34,17 @@ def find_keys(settings: StoreSettings) -> tuple[str, ...]:
 
 
 def key_file(settings: StoreSettings) -> Path | None:
-    """The file that keys are kept in when none is configured; None where there is no such file."""
+    """The file that keys are kept in when none is configured; None where there is no such file.
+
+    Beside the database itself: a link to it, under another name, leads to the same keys.
+    """
     if settings.database.key_file is not None:
         return settings.database.key_file
     database = settings.database.sqlite_path
-    return None if database is None else database.with_name(database.name + ".key")
+    if database is None:
+        return None
+    database = database.resolve()
+    return database.with_name(database.name + ".key")
 
 
 def _read(path: Path) -> tuple[str, ...]:

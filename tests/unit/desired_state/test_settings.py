@@ -147,3 +147,13 @@ def test_of_two_starts_at_once_one_makes_the_key(
 
 def test_keys_are_drawn_anew() -> None:
     assert make_key() != make_key()
+
+
+def test_a_database_has_one_key_file_under_all_its_names(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link.db").symlink_to("data/f.db")
+
+    made = find_keys(settings(f"sqlite:///{tmp_path}/link.db"))
+
+    assert ["f.db.key"] == [path.name for path in (tmp_path / "data").iterdir()]
+    assert made == find_keys(settings(f"sqlite:///{tmp_path}/data/f.db"))
