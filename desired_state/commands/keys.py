@@ -84,7 +84,7 @@ async def issue(
         revision=await work.revise(),
     )  # fmt: skip
     work.session.add(row)
-    _store_seed(work, row)
+    await _store_seed(work, row)
     work.audit("key_issued", f"key/{row.id}", tariff=tariff, subscription=owner.id, node=node)
     return Issued(key_from(row), subscription_from(owner))
 
@@ -109,7 +109,7 @@ async def rotate(work: UnitOfWork, key: KeyId, *, expected: Generation | None = 
         raise Conflict(f"key {key} is at generation {row.generation}, not {expected}")
     row.generation += 1
     row.revision = await work.revise(*await nodes_of_keys(work.session, key), scheduler=True)
-    _store_seed(work, row)
+    await _store_seed(work, row)
     work.audit("key_rotated", f"key/{key}", generation=row.generation)
     return KeyChange(key_from(row), changed=True)
 
@@ -166,8 +166,8 @@ async def revoke(work: UnitOfWork, key: KeyId, *, reason: str = "revoked") -> Ke
     return KeyChange(key_from(row), changed=True)
 
 
-def _store_seed(work: UnitOfWork, row: KeyRow) -> None:
-    seed = work.vault.seal(work.randomness.draw(SEED_BYTES), seed_place(row.id, row.generation))
+async def _store_seed(work: UnitOfWork, row: KeyRow) -> None:
+    seed = await work.seal(work.randomness.draw(SEED_BYTES), seed_place(row.id, row.generation))
     work.session.add(
         KeyGenerationRow(key_id=row.id, generation=row.generation, seed=seed, created_at=work.now)
     )

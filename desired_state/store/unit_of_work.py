@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session, UOWTransaction
 from desired_state.model.ids import NodeName, Revision
 from desired_state.store.clock import Randomness
 from desired_state.store.engine import Store
-from desired_state.store.secrets import Vault
+from desired_state.store.installation import read_ownership
+from desired_state.store.secrets import Place, Vault
 from desired_state.store.tables.desired import AuditEventRow, RevisionCounterRow, WakeRow
-from desired_state.store.tables.types import DesiredRow
+from desired_state.store.tables.types import DesiredRow, Sealed
 
 LOCK = 0x78336672
 """The advisory lock that writers of desired state hold ("x3fr")."""
@@ -42,6 +43,7 @@ class UnitOfWork:
     _revision: Revision | None = field(default=None, init=False)
     _woken: set[NodeName | None] = field(default_factory=set, init=False)
     _audited: bool = field(default=False, init=False)
+    _proved: bool = field(default=False, init=False)
 
     async def revise(self, *nodes: NodeName, scheduler: bool = False) -> Revision:
         """Take the next global revision (once a transaction) and append its wake-ups.
@@ -71,6 +73,21 @@ class UnitOfWork:
                 self._woken.add(node)
                 self.session.add(WakeRow(revision=self._revision, node=node, at=self.now))
         return self._revision
+
+    async def seal(self, secret: bytes, place: Place) -> Sealed:
+        """Encrypt a secret for its place, with keys that open what this database holds already.
+
+        With the keys of another installation everything would be sealed without a word, and nothing
+        of it could be opened once the right ones are back.
+
+        Raises:
+            SecretUnreadable: the configured keys are not those of this database.
+            StoreUnprepared: it has no installation yet.
+        """
+        if not self._proved:
+            await read_ownership(self.session, self.vault)
+            self._proved = True
+        return self.vault.seal(secret, place)
 
     def audit(self, action: str, subject: str, **detail: object) -> None:
         """Record who did what. `subject` reads `kind/name`; `detail` holds no secret."""

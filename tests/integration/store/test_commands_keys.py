@@ -1,6 +1,7 @@
 """Commands of keys: issue, rotate, move, revoke."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -17,10 +18,13 @@ from desired_state.model.tariff import NodeSelector
 from desired_state.scheduling.result import Move
 from desired_state.store.convert import move_from, seed_place
 from desired_state.store.engine import Store
-from desired_state.store.tables.desired import KeyGenerationRow, MoveRow, SubscriptionRow
+from desired_state.store.errors import SecretUnreadable
+from desired_state.store.secrets import Vault, make_key
+from desired_state.store.tables.desired import KeyGenerationRow, KeyRow, MoveRow, SubscriptionRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_bundle, make_node_spec, make_policy, make_selector, make_tariff
 from tests.data.rows import apply, journal, place, wakes_since
+from tests.stores import KEY
 
 MONTH = TariffName("month-nl")
 NL1, NL2, DE1 = NodeName("nl-1"), NodeName("nl-2"), NodeName("de-1")
@@ -60,6 +64,39 @@ async def moves(fleet: Store) -> list[Move]:
 
 
 # -- issue -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["issue", "rotate"])
+async def test_nothing_is_sealed_with_keys_that_do_not_open_this_database(
+    fleet: Store, command: str
+) -> None:
+    """What the wrong keys sealed could never be opened once the right ones are back."""
+    issued = await issue(fleet)
+    before = await seeds(fleet)
+    wrong = replace(fleet, vault=Vault([make_key()]))
+
+    async def run() -> None:
+        async with begin(wrong, "test") as work:
+            if command == "issue":
+                await keys.issue(work, MONTH)
+            else:
+                await keys.rotate(work, issued.key.id)
+
+    with pytest.raises(SecretUnreadable, match="installation_secret/1/value"):
+        await run()
+
+    assert before == await seeds(fleet)
+    async with fleet.reading() as session:
+        assert [issued.key.id] == list(await session.scalars(select(KeyRow.id)))
+
+
+async def test_a_new_key_before_the_old_one_seals_and_opens(fleet: Store) -> None:
+    """The first step of a rotation of keys."""
+    newer = replace(fleet, vault=Vault([make_key(), KEY]))
+
+    issued = await issue(newer)
+
+    assert {(issued.key.id, 1)} == (await seeds(newer)).keys()
 
 
 async def test_a_key_is_issued_with_a_subscription_of_its_own(fleet: Store) -> None:
