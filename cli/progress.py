@@ -11,9 +11,40 @@ from typing import TYPE_CHECKING
 from cli.render import Output
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from controller.runtime.report import NodeProgress
+    from desired_state.queries.requests import RequestView
 
     OnEvent = Callable[[NodeProgress], None]
+
+
+@contextmanager
+def watching(output: Output) -> "Iterator[Callable[[tuple[RequestView, ...]], None]]":
+    """Show how far a controller is with requests, while the block runs; where anybody would see it."""
+    if output is Output.JSON or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("asked", total=None)
+
+        def tell(views: "tuple[RequestView, ...]") -> None:
+            done = sum(len(view.answers) for view in views)
+            total = done + sum(len(view.waiting) for view in views)
+            told = [_step(one.node, one.detail) for view in views for one in view.progress]
+            title = ", ".join(told[:3]) or "waiting for the controller"
+            progress.update(task, description=title, completed=done, total=total)
+
+        yield tell
+
+
+def _step(node: str, detail: "dict[str, Any]") -> str:
+    left = f", {detail['left']} left" if detail.get("left") else ""
+    return f"{node}: {detail.get('stage', '')}{left}"
 
 
 @contextmanager

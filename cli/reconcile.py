@@ -8,11 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cli.exits import Exit
+from cli.following import ask_and_follow, run_document
 from cli.opening import LogOption, opened_controller, unit_of_work
 from cli.progress import following
 from cli.render import Output, OutputOption, Page, count, show
-from cli.reports import exit_code, fleet_document, plan_blocks, run_blocks, summary
+from cli.reports import exit_code, fleet_document, plan_blocks, summary
+from cli.told import run_blocks, run_exit, run_summary
 from desired_state.model.ids import NodeName
+from desired_state.model.request import RequestKind
 
 NodesOption = Annotated[
     tuple[str, ...], Parameter(name="--node", help="only this one; may be repeated")
@@ -42,14 +45,22 @@ async def now(
     log_level: LogOption = "off",
     output: OutputOption = Output.TABLE,
 ) -> Exit:
-    """Make panels as they should be, and prove it."""
+    """Make panels as they should be, and prove it; a controller that is at work is asked to."""
+    from controller.runtime.errors import AlreadyRunning, HolderKind
+
     async with opened_controller(log_level) as controller:
-        with following(output, "reconciling") as on_event:
-            report = await controller.reconcile(_names(node), on_event=on_event, wait=wait)
-    show(
-        Page(fleet_document(report), (*run_blocks(report), summary(report, planned=False))), output
-    )
-    return exit_code(report)
+        try:
+            with following(output, "reconciling") as on_event:
+                report = await controller.reconcile(_names(node), on_event=on_event, wait=wait)
+            document = fleet_document(report)
+        except AlreadyRunning as refused:
+            if refused.holder.kind not in (HolderKind.DAEMON, HolderKind.REPLICA):
+                raise
+            store = controller.store
+            views = await ask_and_follow(store, RequestKind.RECONCILE, _names(node), output)
+            document = await run_document(controller, views)
+    show(Page(document, (*run_blocks(document), run_summary(document))), output)
+    return run_exit(document)
 
 
 async def approve(

@@ -7,26 +7,18 @@ condition (`advice`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cli.advice import advise, full_name
+from cli import told
+from cli.advice import full_name
 from cli.exits import Exit
 from cli.render import Block, Cell, Grid, Text, Tone, count
 
 if TYPE_CHECKING:
-    from controller.core.conditions import BlockedSet, Condition
+    from controller.core.conditions import Condition
     from controller.core.plan import Action
     from controller.runtime.report import FleetReport, NodeReport
 
 SHOWN = 20
 """Actions of one node that are listed unless all are asked for."""
-_TONES = {
-    "in sync": Tone.GOOD,
-    "to do": Tone.WARN,
-    "waiting": Tone.WARN,
-    "drifted": Tone.WARN,
-    "paused": Tone.DIM,
-    "blocked": Tone.BAD,
-    "failed": Tone.BAD,
-}
 _SIGNS = {"create": "+", "delete": "-", "detach": "-"}
 
 
@@ -98,43 +90,20 @@ def plan_blocks(report: "FleetReport", *, every: bool) -> Iterator[Block]:
     )
     for node in report.nodes:
         yield from _action_lines(node, every=every)
-    yield from _needs_a_person(report, "would")
+    yield from told.needs_a_person(fleet_document(report), "would")
 
 
 def run_blocks(report: "FleetReport") -> Iterator[Block]:
     """Tell what was done, node by node, and what needs a person."""
-    yield Grid(
-        (
-            "NODE", "STATE", "CREATED", "DELETED", "UPDATED", "HEALED", "VERIFIED", "WITHHELD",
-            "FOREIGN",
-        ),
-        tuple(_run_row(node) for node in report.nodes),
-        empty="no node is declared; x3fleet manifests apply DIR declares them",
-    )  # fmt: skip
-    for node in report.nodes:
-        yield from (
-            Text(f"{node.node}: the panel refused {email}: {cause}", Tone.WARN)
-            for email, cause in node.refused
-        )
-    yield from _needs_a_person(report, "could")
+    return told.run_blocks(fleet_document(report))
 
 
 def summary(report: "FleetReport", *, planned: bool) -> Text:
     """Say the whole in one sentence, and what to do next."""
-    failed, blocked = len(report.failed), _blocked(report)
-    told = [f"{count(failed, 'node')} could not be worked on"] if failed else []
-    told += [f"{count(blocked, 'node')} blocked: a person decides"] if blocked else []
-    if told:
-        return Text(f"{'; '.join(told)}; see above", Tone.BAD)
-    if report.in_sync:
-        return Text(f"in sync: {count(len(report.nodes), 'node')}", Tone.GOOD)
     left = sum(node.actions_left + node.waiting for node in report.nodes)
-    drifted = sum(state_of(node) == "drifted" for node in report.nodes)
-    if not left and drifted:
-        return Text(f"{count(drifted, 'node')} drifted: nothing to send, see above", Tone.WARN)
-    if planned:
-        return Text(f"{count(left, 'action')} to do; x3fleet reconcile now does it", Tone.WARN)
-    return Text("not in sync yet; x3fleet plan shows what is left, and why", Tone.WARN)
+    if not planned or report.failed or _blocked(report) or report.in_sync or not left:
+        return told.run_summary(fleet_document(report))
+    return Text(f"{count(left, 'action')} to do; x3fleet reconcile now does it", Tone.WARN)
 
 
 def _plan_row(node: "NodeReport") -> tuple[Cell, ...]:
@@ -146,16 +115,9 @@ def _plan_row(node: "NodeReport") -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def _run_row(node: "NodeReport") -> tuple[Cell, ...]:
-    return (
-        node.node, _state(node), node.created, node.deleted, node.updated, node.healed,
-        node.verified, node.withheld, _foreign(node),
-    )  # fmt: skip
-
-
 def _state(node: "NodeReport") -> Text:
     state = state_of(node)
-    return Text(state, _TONES[state])
+    return Text(state, told.TONES[state])
 
 
 def _foreign(node: "NodeReport") -> int:
@@ -205,30 +167,3 @@ def _action(action: "Action") -> str:
     again = ", to create it again" if action.recreates else ""
     where = f" on inbound {inbounds}" if inbounds else ""
     return f"{sign} {action.verb.value} {action.email}{where} ({action.reason}{drift}{again})"
-
-
-def _needs_a_person(report: "FleetReport", verb: str) -> Iterator[Block]:
-    for node in report.nodes:
-        if node.error:
-            yield Text(f"{node.node}: broken off: {node.error}", Tone.BAD)
-        for condition in _told(node):
-            tone = Tone.WARN if condition.type.value == "Drifted" else Tone.BAD
-            kind = full_name(condition.type.value, condition.reason)
-            yield Text(f"{node.node}: {kind}: {condition.message}", tone)
-            if advice := advise(condition.reason, node.node, condition.message):
-                yield f"    {advice}"
-        yield from (_approvable(node, one) for one in node.blocked_sets)
-    for lost in report.unschedulable:
-        missing = count(lost.missing, "node")
-        yield Text(f"key {lost.key} {verb} not be placed on {missing}: {lost.reason}", Tone.WARN)
-    for refused in report.refused_moves:
-        yield Text(f"key {refused.move.key} {verb} not be moved: {refused.reason}", Tone.WARN)
-
-
-def _approvable(node: "NodeReport", one: "BlockedSet") -> Block:
-    emails = ", ".join(one.emails[:3]) + (" ..." if len(one.emails) > 3 else "")
-    return (
-        f"    {count(len(one.emails), 'client')} ({one.kind}): {emails}\n"
-        f"    if that is right: x3fleet approve {one.digest[:12]}, then x3fleet reconcile now "
-        f"--node {node.node}"
-    )

@@ -6,8 +6,7 @@ compares everything. Callers: cli roles. Not here: turns (`runtime.worker`), rul
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,12 +17,12 @@ from controller.jobs.place import PlacementSummary
 from controller.runtime.crew import Crew
 from controller.runtime.errors import HolderKind
 from controller.runtime.jobs_loop import Jobs
+from controller.runtime.probing import Probing
 from controller.runtime.queue import Priority, WorkQueue
 from controller.runtime.requests import Requests
 from controller.runtime.rhythm import Rhythm
 from controller.runtime.rounds import AT_ONCE
 from controller.runtime.schedule import Job, Schedule
-from controller.runtime.single import hold_lock
 from controller.runtime.supervisor import STOP_S, Supervisor
 from controller.runtime.tables import NODE_STATUS, REVISION
 from controller.runtime.turns import Hooks, Parts, Turns
@@ -36,6 +35,7 @@ from controller.telemetry.labels import ReconcileResult
 from controller.telemetry.marks import NodeMarks, count_turn
 from controller.telemetry.observers import QueueMeter
 from desired_state.model.ids import NodeName, Revision
+from desired_state.model.request import RequestKind
 from desired_state.store.tables.desired import NodeRow
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,9 @@ class Daemon:
         self.meters = {label: QueueMeter(label) for label in Label}
         self.nodes: WorkQueue[NodeName] = WorkQueue("node", self.meters[Label.NODE])
         self.jobs: WorkQueue[str] = WorkQueue("job", self.meters[Label.JOB])
-        self._requests = Requests(controller.store, controller.clock, {})
+        probing = Probing(controller.worker, controller.pool, controller.clock)
+        looks = {RequestKind.PROBE: probing.probe, RequestKind.TEST: probing.test}
+        self._requests = Requests(controller.store, controller.clock, looks)
         parts = Parts(
             queue=self.nodes,
             worker=controller.worker,
@@ -112,7 +114,7 @@ class Daemon:
             AlreadyRunning: another controller holds the database; names it.
             StoreError: the database failed before anything was begun.
         """
-        async with self._authority():
+        async with self._controller.authority(HolderKind.DAEMON):
             await self._begin()
             supervisor = self._start()
             try:
@@ -122,18 +124,6 @@ class Daemon:
         return clean
 
     # -- start and end -----------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _authority(self) -> AsyncIterator[None]:
-        controller = self._controller
-        async with hold_lock(controller.store, HolderKind.DAEMON):
-            # What another controller wrote before this one began.
-            controller.versions.bump_all()
-            await controller.lease.take(controller.store, HolderKind.DAEMON)
-            try:
-                yield
-            finally:
-                await controller.lease.release_all()
 
     async def _begin(self) -> None:
         """Put everything into the queues; whatever is written from here on wakes."""
@@ -264,7 +254,7 @@ class Daemon:
         async with controller.store.reading() as session:
             revision = int(await session.scalar(select(REVISION.c.value)) or 0)
         stamp = revision, controller.versions.total
-        if self._placed == stamp:
+        if controller.lease.alone and self._placed == stamp:
             return
         now = asyncio.get_running_loop().time
         started_s = now()

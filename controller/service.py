@@ -22,10 +22,12 @@ from controller.panels.panel import PanelPool
 from controller.runtime.brake import Brake
 from controller.runtime.errors import HolderKind
 from controller.runtime.keys_here import Overlay
-from controller.runtime.lease import SoleLease
+from controller.runtime.lease import Lease, SoleLease
+from controller.runtime.leases import ReplicaLease, Terms
 from controller.runtime.reads import Reader
 from controller.runtime.records import Records
 from controller.runtime.report import FleetReport, NodeProgress, NodeReport, Stage, add_up
+from controller.runtime.requests import answer_run
 from controller.runtime.rounds import AT_ONCE, Rounds
 from controller.runtime.single import hold_lock
 from controller.runtime.versions import StatusVersions
@@ -57,14 +59,14 @@ class Controller:
     worker: Worker = field(repr=False)
     records: Records = field(repr=False)
     versions: StatusVersions = field(repr=False)
-    lease: SoleLease = field(repr=False)
+    lease: Lease = field(repr=False)
     clock: Clock = field(repr=False)
     pool: PanelPool = field(repr=False)
     brake: Brake = field(repr=False)
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
-        summary = await place(self.store, self.clock.now())
+        summary = await place(self.store, self.clock.now(), self.lease)
         if summary.changed:
             self.versions.bump_all()
             log.info(
@@ -125,14 +127,42 @@ class Controller:
             StoreError: keys could not be placed.
         """
         started_s = self.clock.monotonic()
-        async with hold_lock(self.store, HolderKind.ONE_SHOT, wait=wait):
+        async with self.authority(HolderKind.ONE_SHOT, wait=wait):
+            return await self._reconcile(await self._names(nodes), on_event, started_s)
+
+    @asynccontextmanager
+    async def authority(self, kind: HolderKind, *, wait: bool = False) -> AsyncIterator[None]:
+        """Hold the right to write for the length of the block: the one lock, or a replica's leases.
+
+        Args:
+            kind: what this process tells others that it is.
+            wait: for another one-shot run to end, instead of being refused.
+
+        Raises:
+            AlreadyRunning: another controller is at work; names it.
+            StoreError: nothing was taken.
+        """
+        lease = self.lease
+        if not isinstance(lease, SoleLease):
+            # Replicas join one by one, as the lease's own part runs.
+            try:
+                yield
+            finally:
+                await lease.release_all()
+            return
+        async with hold_lock(self.store, kind, wait=wait):
             # What another controller wrote before this one began.
             self.versions.bump_all()
-            await self.lease.take(self.store)
+            await lease.take(self.store, kind)
             try:
-                return await self._reconcile(await self._names(nodes), on_event, started_s)
+                yield
             finally:
-                await self.lease.release_all()
+                await lease.release_all()
+
+    async def unplaced(self) -> PlacementSummary:
+        """Tell which keys have no place now, and which moves are refused; stores nothing."""
+        async with self.store.reading() as session:
+            return summarise(await compute_placements(session))
 
     async def probe(self, node: NodeName) -> Result:
         """Look at one node now and plan for it; writes nothing.
@@ -168,6 +198,7 @@ class Controller:
 
         rounds = Rounds(self.worker, self.records, place_again, on_event)
         reports = await rounds.run(names)
+        await answer_run(self.store, self.clock.now(), reports)
         summary = PlacementSummary(
             added=tuple(p for one in passes for p in one.added),
             ended=tuple(p for one in passes for p in one.ended),
@@ -232,6 +263,7 @@ async def open_controller(
     *,
     clock: Clock | None = None,
     observer: Observer | None = None,
+    kind: HolderKind = HolderKind.ONE_SHOT,
 ) -> AsyncIterator[Controller]:
     """Open the database and build a controller over it; closes everything at the end.
 
@@ -239,6 +271,7 @@ async def open_controller(
         settings: the database and limits.
         clock: wall and monotonic time for everything, panels and database included.
         observer: told of every exchange with a panel.
+        kind: one that stays shares a PostgreSQL database with other replicas.
 
     Raises:
         ConfigError: no usable encryption key.
@@ -252,7 +285,11 @@ async def open_controller(
     async with open_store(settings.store, clock=time) as store:
         await check_version(store)
         pool = PanelPool(clock=time, observer=observer)
-        controller = build_controller(store, pool, time, settings)
+        lease: Lease = SoleLease()
+        if kind is HolderKind.DAEMON and not store.is_sqlite:
+            terms = settings.service.replicas
+            lease = ReplicaLease(store, Terms(terms.ttl_s, terms.renew_s))
+        controller = build_controller(store, pool, time, settings, lease)
         try:
             yield controller
         finally:
@@ -261,10 +298,15 @@ async def open_controller(
 
 
 def build_controller(
-    store: Store, pool: PanelPool, clock: Clock, settings: ControllerSettings
+    store: Store,
+    pool: PanelPool,
+    clock: Clock,
+    settings: ControllerSettings,
+    lease: Lease | None = None,
 ) -> Controller:
     """Put a controller together from open parts."""
-    versions, lease, brake = StatusVersions(), SoleLease(), Brake()
+    versions, brake = StatusVersions(), Brake()
+    lease = lease or SoleLease()
     records = Records(store, versions, lease)
     worker = Worker(
         Reader(store, versions, lease),

@@ -93,8 +93,7 @@ def answer_document(node: NodeReport) -> dict[str, Any]:
     for condition in document["conditions"]:
         since = condition["since"]
         condition["since"] = None if since is None else since.isoformat()
-    # What the table of nodes counts, the list of actions may not hold.
-    return document | {"left": node.actions_left, "waits": node.waiting}
+    return document | {"in_sync": node.is_in_sync}
 
 
 def _actions(result: Result) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,7 @@ class Holder:
 
 
 _HINTS = {
+    HolderKind.DAEMON: "it works by itself; x3fleet reconcile now asks it to look at once",
     HolderKind.REPLICA: "replicas work by themselves; x3fleet replicas list shows them",
 }
 

@@ -6,8 +6,9 @@ memory, read anew whenever a wake-up tells that there are some. Callers: turns, 
 rematch, rebind and resume, which the turn itself answers with what it binds (`core.reconcile`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -57,7 +58,7 @@ class Requests:
         looks: how to answer the kinds that look and write nothing.
     """
 
-    def __init__(self, store: Store, clock: Clock, looks: dict[RequestKind, Look]) -> None:
+    def __init__(self, store: Store, clock: Clock, looks: Mapping[RequestKind, Look]) -> None:
         self._store = store
         self._clock = clock
         self._looks = looks
@@ -70,7 +71,7 @@ class Requests:
         Raises:
             StoreError: what was known stays.
         """
-        found = await self._read()
+        found = await _read(self._store)
         self._open = {}
         for one in found:
             self._open[one.node] = (*self._open.get(one.node, ()), one)
@@ -166,25 +167,6 @@ class Requests:
 
     # -- the database ------------------------------------------------------------------------------
 
-    async def _read(self) -> list[Open]:
-        nodes = NodeRow.__table__.c.name
-        query = (
-            select(REQUEST.c.token, REQUEST.c.kind, nodes)
-            .select_from(
-                REQUEST.join(
-                    NodeRow.__table__, or_(REQUEST.c.node.is_(None), REQUEST.c.node == nodes)
-                ).outerjoin(REQUEST_ANSWER, _answered_by(nodes))
-            )
-            .where(
-                REQUEST_ANSWER.c.token.is_(None),
-                REQUEST.c.kind.in_([kind.value for kind in RequestKind]),
-            )
-            .order_by(REQUEST.c.revision, REQUEST.c.token, nodes)
-        )
-        async with self._store.reading() as session:
-            rows = await (await session.connection()).execute(query)
-            return [Open(token, RequestKind(kind), NodeName(node)) for token, kind, node in rows]
-
     async def _progress(
         self, found: Iterable[Open], node: NodeName, detail: dict[str, Any]
     ) -> None:
@@ -226,6 +208,49 @@ class Requests:
             self._open[node] = left
         else:
             self._open.pop(node, None)
+
+
+async def answer_run(store: Store, now: datetime, reports: Iterable[NodeReport]) -> None:
+    """Answer what was open at the nodes of a one-shot run, which did all that could be asked for.
+
+    Raises:
+        StoreError: nothing was answered.
+    """
+    documents = {report.node: answer_document(report) for report in reports}
+    kinds = (RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST)
+    found = [one for one in await _read(store) if one.node in documents and one.kind in kinds]
+    rows = [
+        {
+            "token": one.token, "node": one.node, "outcome": str(documents[one.node]["state"]),
+            "detail": documents[one.node], "at": now,
+        }
+        for one in found
+    ]  # fmt: skip
+    if not rows:
+        return
+    async with store.recording() as session:
+        await upsert(await session.connection(), REQUEST_ANSWER, rows)
+
+
+async def _read(store: Store) -> list[Open]:
+    """Read every request that a node has not answered, oldest first."""
+    nodes = NodeRow.__table__.c.name
+    query = (
+        select(REQUEST.c.token, REQUEST.c.kind, nodes)
+        .select_from(
+            REQUEST.join(
+                NodeRow.__table__, or_(REQUEST.c.node.is_(None), REQUEST.c.node == nodes)
+            ).outerjoin(REQUEST_ANSWER, _answered_by(nodes))
+        )
+        .where(
+            REQUEST_ANSWER.c.token.is_(None),
+            REQUEST.c.kind.in_([kind.value for kind in RequestKind]),
+        )
+        .order_by(REQUEST.c.revision, REQUEST.c.token, nodes)
+    )
+    async with store.reading() as session:
+        rows = await (await session.connection()).execute(query)
+        return [Open(token, RequestKind(kind), NodeName(node)) for token, kind, node in rows]
 
 
 def _answered_by(node: Any) -> Any:  # noqa: ANN401 - a value or a column, and an expression of SQL

@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 900.0
 """Of the retries after a turn that broke off, or that was ended by a bug of ours."""
 
+REMOVES_S = 10.0
+"""How soon it is looked whether clients may be removed again, after another controller died."""
+
 
 class Requests(Protocol):
     """What people asked of nodes; see `requests`."""
@@ -114,7 +117,10 @@ class Turns:
         if turn.undeclared:
             await self.drop(node)
             return
-        self._parts.queue.add(node, priority=look.priority, after_s=look.after_s)
+        after_s = look.after_s
+        if not self._parts.lease.may_remove(node):
+            after_s = min(after_s, REMOVES_S)
+        self._parts.queue.add(node, priority=look.priority, after_s=after_s)
         self._release()
         if turn.recorded:
             self._hooks.place()

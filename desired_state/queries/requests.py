@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.ids import NodeName
 from desired_state.model.request import RequestKind
 from desired_state.store.tables.desired import NodeRow, RequestRow
-from desired_state.store.tables.status import RequestAnswerRow
+from desired_state.store.tables.status import RequestAnswerRow, RequestProgressRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,17 @@ class AnswerView:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressView:
+    """How far one node is that has not answered yet. `detail`: `stage`, and counts of a run."""
+
+    node: NodeName
+    detail: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RequestView:
-    """A request; `waiting`: nodes that have not answered yet, sorted."""
+    """A request; `waiting`: nodes that have not answered yet, sorted; `progress`: of some of them."""
 
     token: str
     kind: RequestKind
@@ -37,6 +46,7 @@ class RequestView:
     at: datetime
     answers: tuple[AnswerView, ...]
     waiting: tuple[NodeName, ...]
+    progress: tuple[ProgressView, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -76,6 +86,11 @@ async def _view(session: AsyncSession, row: RequestRow) -> RequestView:
     if row.node is None:
         asked = list(await session.scalars(select(NodeRow.name).order_by(NodeRow.name)))
     answered = {answer.node for answer in answers}
+    begun = await session.scalars(
+        select(RequestProgressRow)
+        .where(RequestProgressRow.token == row.token)
+        .order_by(RequestProgressRow.node)
+    )
     return RequestView(
         token=row.token,
         kind=RequestKind(row.kind),
@@ -84,4 +99,11 @@ async def _view(session: AsyncSession, row: RequestRow) -> RequestView:
         at=row.at,
         answers=answers,
         waiting=tuple([NodeName(name) for name in asked if name and name not in answered]),
+        progress=tuple(
+            [
+                ProgressView(NodeName(one.node), one.detail, one.at)
+                for one in begun
+                if one.node not in answered
+            ]
+        ),
     )
