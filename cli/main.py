@@ -27,6 +27,7 @@ GROUPS = {
     "keys": "What people hold: issue, rotate, move, revoke, and why a key is not on a node.",
     "nodes": "Servers and their panels.",
     "reconcile": "Make panels as they should be.",
+    "notifications": "What people were told, and its way to webhooks.",
     "config": "Settings.",
     "secrets": "Secrets at rest.",
 }
@@ -80,6 +81,16 @@ COMMANDS = (
         "nodes rebind",
         "cli.nodes.change:rebind",
         "Accept the panel that answers now as this node's.",
+    ),
+    (
+        "notifications list",
+        "cli.notifications:list_notifications",
+        "List what people were told, and its way to webhooks.",
+    ),
+    (
+        "notifications replay",
+        "cli.notifications:replay",
+        "Send a notification to every webhook once more.",
     ),
 )
 """Words, import path, the line that help shows."""

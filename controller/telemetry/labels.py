@@ -135,6 +135,6 @@ READS = ("probe", "login", "read")
 VERBS = (*READS, *(verb.value for verb in Verb))
 PRIORITIES = (100, 50, 0, -100)
 """A customer's change, reconcile now, a retry, routine."""
-LEASES = ("jobs",)
+LEASES = ("x3fleet",)
 """What one replica of an installation does for all: jobs that must not run twice."""
 SKIPPING_JOBS = ("place", "resync", "alerts", "retention")

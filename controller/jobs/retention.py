@@ -1,0 +1,125 @@
+"""Removes from status what nobody needs any more, some rows at a time.
+
+A job: run by one replica of an installation. Each batch is a transaction of its own, so that turns are
+not kept waiting. Callers: service. Not here: desired state, whose retention runs in a front-end
+process; anything that is still owed.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+import structlog
+from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
+
+from controller.settings import RetentionSettings
+from controller.telemetry import events
+from desired_state.model.generation import JournalState
+from desired_state.store.clock import Clock
+from desired_state.store.engine import Store
+from desired_state.store.tables.desired import PlanApprovalRow, RequestRow
+from desired_state.store.tables.status import (
+    AlertRow,
+    ApprovalStartedRow,
+    CycleRow,
+    DeleteBudgetRow,
+    EventRow,
+    NotificationRow,
+    RemoteGenerationRow,
+    RequestAnswerRow,
+    WebhookDeliveryRow,
+)
+
+log = structlog.get_logger(__name__)
+
+BUDGET_KEPT = timedelta(days=1)
+"""Longer than any window of the fleet's share of deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which rows of a table go."""
+
+    table: Table
+    goes: ColumnElement[bool]
+
+
+class Retention:
+    """The job.
+
+    Args:
+        store: the database.
+        settings: how long what is kept.
+        clock: the wall clock.
+    """
+
+    def __init__(self, store: Store, settings: RetentionSettings, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self) -> dict[str, int]:
+        """Remove everything that is due; returns how many rows went, by table.
+
+        Raises:
+            StoreError: the database failed; what was removed before stays removed.
+        """
+        removed: dict[str, int] = {}
+        for rule in make_rules(self._settings, self._clock.now()):
+            gone = await self._apply(rule)
+            if gone:
+                removed[rule.table.name] = gone
+        if removed:
+            log.info(events.STATUS_PRUNED, removed=removed)
+        return removed
+
+    async def _apply(self, rule: Rule) -> int:
+        keys = list(rule.table.primary_key)
+        key = keys[0] if len(keys) == 1 else tuple_(*keys)
+        some = select(*keys).where(rule.goes).limit(self._settings.batch)
+        total = 0
+        while True:
+            async with self._store.recording() as session:
+                connection = await session.connection()
+                gone = (await connection.execute(delete(rule.table).where(key.in_(some)))).rowcount
+            total += gone
+            if gone < self._settings.batch:
+                return total
+            # Whoever waits for the database goes first.
+            await asyncio.sleep(0)
+
+
+def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
+    """Say what goes at this moment, in an order in which what others point at goes first."""
+
+    def before(days: int) -> datetime:
+        return now - timedelta(days=days)
+
+    told = exists().where(AlertRow.notification_id == NotificationRow.id)
+    asked = exists().where(RequestRow.token == RequestAnswerRow.token)
+    approved = exists().where(PlanApprovalRow.id == ApprovalStartedRow.approval_id)
+    announced = exists().where(NotificationRow.id == WebhookDeliveryRow.notification_id)
+    return (
+        _rule(EventRow, EventRow.last_at < before(settings.events_days)),
+        _rule(CycleRow, CycleRow.finished_at < before(settings.cycles_days)),
+        _rule(
+            RemoteGenerationRow,
+            (RemoteGenerationRow.state == JournalState.GONE.value)
+            & (RemoteGenerationRow.gone_at < before(settings.tombstones_days)),
+        ),
+        _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
+        # A request whose answer is gone would be done again: the request goes first, elsewhere.
+        _rule(RequestAnswerRow, (RequestAnswerRow.at < before(settings.answers_days)) & ~asked),
+        # Likewise an approval: without this row it would be as fresh as on its first day.
+        _rule(
+            ApprovalStartedRow, (ApprovalStartedRow.at < before(settings.answers_days)) & ~approved
+        ),
+        # What still fires is named again when it ends.
+        _rule(NotificationRow, (NotificationRow.at < before(settings.notifications_days)) & ~told),
+        _rule(WebhookDeliveryRow, ~announced),
+    )
+
+
+def _rule(row: type, goes: ColumnElement[bool]) -> Rule:
+    return Rule(cast("Table", row.__table__), goes)  # type: ignore[attr-defined]  # of mapped classes
