@@ -28,17 +28,23 @@ async def controller(*, log_level: ServiceLog = "info") -> Exit:
 
 async def _serve(log_level: ServiceLevel) -> Exit:
     from controller.daemon import Daemon
+    from controller.parts import equip
     from controller.runtime.errors import HolderKind
     from controller.service import open_controller
     from controller.settings import load_settings
     from controller.telemetry.logging import configure_logging
+    from controller.telemetry.observers import PanelExchanges
 
     settings = load_settings()
     require_database(settings.store)
     configure_logging(level=log_level)
     with _told_to_stop() as stop:
-        async with open_controller(settings, kind=HolderKind.DAEMON) as opened:
-            clean = await Daemon(opened).run(stop)
+        async with open_controller(
+            settings, kind=HolderKind.DAEMON, observer=PanelExchanges()
+        ) as opened:
+            daemon = Daemon(opened)
+            equip(daemon, settings.service)
+            clean = await daemon.run(stop)
     return Exit.DONE if clean else Exit.ERROR
 
 

@@ -6,13 +6,14 @@ compares everything. Callers: cli roles. Not here: turns (`runtime.worker`), rul
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 from sqlalchemy import select
 
+from controller.core.backoff import Backoff
 from controller.jobs.place import PlacementSummary
 from controller.runtime.crew import Crew
 from controller.runtime.errors import HolderKind
@@ -63,25 +64,18 @@ class Daemon:
 
     Args:
         controller: opened, and held by nobody else.
-        jobs: beside the scheduler's pass.
-        extras: long-running parts beside its own.
         rhythm: periods of looks.
+
+    `jobs` and `extras` may be added to until it runs.
     """
 
-    def __init__(
-        self,
-        controller: Controller,
-        *,
-        jobs: Sequence[Job] = (),
-        extras: Sequence[Extra] = (),
-        rhythm: Rhythm | None = None,
-    ) -> None:
-        self._controller = controller
-        self._extras = tuple(extras)
+    def __init__(self, controller: Controller, rhythm: Rhythm | None = None) -> None:
+        self.controller = controller
+        self.extras: list[Extra] = []
         self.marks = NodeMarks(controller.clock.now)
         self.meters = {label: QueueMeter(label) for label in Label}
         self.nodes: WorkQueue[NodeName] = WorkQueue("node", self.meters[Label.NODE])
-        self.jobs: WorkQueue[str] = WorkQueue("job", self.meters[Label.JOB])
+        self._job_queue: WorkQueue[str] = WorkQueue("job", self.meters[Label.JOB])
         probing = Probing(controller.worker, controller.pool, controller.clock)
         looks = {RequestKind.PROBE: probing.probe, RequestKind.TEST: probing.test}
         self._requests = Requests(controller.store, controller.clock, looks)
@@ -96,12 +90,14 @@ class Daemon:
             randomness=controller.store.randomness,
             rhythm=rhythm or Rhythm(),
         )
-        self._turns = Turns(parts, Hooks(place=self._place_soon, ended=self._count))
-        self._own_jobs = (
+        hooks = Hooks(
+            place=self._place_soon, ended=self._count, retried=self.meters[Label.NODE].retried
+        )
+        self._turns = Turns(parts, hooks)
+        self.jobs = [
             Job(PLACE, SWEEP_S, self._place, leads=True),
             Job(SWEEP, SWEEP_S, self._sweep),
-            *jobs,
-        )
+        ]
         self._wakeups = Wakeups(controller.store, self._woken)
         self._placed: tuple[int, int] | None = None
         self._settled = True
@@ -114,7 +110,7 @@ class Daemon:
             AlreadyRunning: another controller holds the database; names it.
             StoreError: the database failed before anything was begun.
         """
-        async with self._controller.authority(HolderKind.DAEMON):
+        async with self.controller.authority(HolderKind.DAEMON):
             await self._begin()
             supervisor = self._start()
             try:
@@ -130,29 +126,29 @@ class Daemon:
         await self._wakeups.start()
         await self._requests.refresh()
         names = await self._sweep()
-        self.jobs.add(PLACE, priority=Priority.CUSTOMER)
-        kind = "sqlite" if self._controller.store.is_sqlite else "postgresql"
+        self._job_queue.add(PLACE, priority=Priority.CUSTOMER)
+        kind = "sqlite" if self.controller.store.is_sqlite else "postgresql"
         log.info(events.CONTROLLER_STARTED, nodes=names, workers=AT_ONCE, database=kind)
 
     def _start(self) -> Supervisor:
         supervisor = Supervisor()
-        jobs = Jobs(self.jobs, self._own_jobs, self._controller.lease, _count_job)
+        jobs = Jobs(self._job_queue, self.jobs, self.controller.lease, _count_job)
         metrics.MAX_WORKERS.labels(Label.NODE.value).set(AT_ONCE)
         metrics.MAX_WORKERS.labels(Label.JOB.value).set(JOB_WORKERS)
         node_crew = Crew(self.nodes, self._handle, workers=AT_ONCE, panicked=self._node_panicked)
-        job_crew = Crew(self.jobs, jobs.handle, workers=JOB_WORKERS, panicked=jobs.panicked)
+        job_crew = Crew(self._job_queue, jobs.handle, workers=JOB_WORKERS, panicked=jobs.panicked)
         schedule = Schedule(
             jobs.tick,
             missed=lambda _: metrics.SCHEDULER_MISSED.inc(),
             skipped=lambda name: metrics.SCHEDULER_SKIPPED.labels(name).inc(),
         )
-        for job in self._own_jobs:
+        for job in self.jobs:
             metrics.start_job(job.name)
             if job.every_s:
                 schedule.every(job.name, job.every_s)
-        supervisor.add("loop watch", self._controller.brake.watch)
-        supervisor.add("lease", self._controller.lease.run)
-        for extra in self._extras:
+        supervisor.add("loop watch", self.controller.brake.watch)
+        supervisor.add("lease", self.controller.lease.run)
+        for extra in self.extras:
             supervisor.add(extra.name, extra.run)
         supervisor.add("nodes", node_crew.run, node_crew.drain)
         supervisor.add("jobs", job_crew.run, job_crew.drain)
@@ -166,12 +162,33 @@ class Daemon:
         started_s = now()
         log.info(events.CONTROLLER_STOPPING, working=len(self.nodes.running()))
         # Turns in hand send nothing more, look once, and record what they proved.
-        self._controller.brake.stop()
+        self.controller.brake.stop()
         clean = await supervisor.stop(STOP_S)
         self._wakeups.close()
         duration_s = round(now() - started_s, 3)
         log.info(events.CONTROLLER_STOPPED, clean=clean, duration_s=duration_s)
         return clean
+
+    # -- what others ask of it ---------------------------------------------------------------------
+
+    async def sample(self) -> None:
+        """Measure what only queues know, before metrics are shown."""
+        self.meters[Label.NODE].sample(self.nodes)
+        self.meters[Label.JOB].sample(self._job_queue)
+
+    async def loop_fault(self) -> str:
+        """Say what keeps the loop from writing; empty when nothing does."""
+        return self.controller.brake.cause()
+
+    async def database_fault(self) -> str:
+        """Read one row.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        async with self.controller.store.reading() as session:
+            await session.scalar(select(REVISION.c.value))
+        return ""
 
     # -- nodes -------------------------------------------------------------------------------------
 
@@ -200,13 +217,13 @@ class Daemon:
         for node in woken.asked:
             self.nodes.add(node, priority=Priority.ASKED)
         if woken.scheduler:
-            self.jobs.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
+            self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
         elif woken.requests:
-            self.jobs.add(PLACE, priority=Priority.ASKED)
+            self._job_queue.add(PLACE, priority=Priority.ASKED)
 
     async def _follow_claims(self) -> None:
         """Look at nodes that were claimed, or that another replica made work for."""
-        lease = self._controller.lease
+        lease = self.controller.lease
         while True:
             await lease.changed.wait()
             lease.changed.clear()
@@ -214,7 +231,7 @@ class Daemon:
                 self.nodes.add(node, priority=Priority.CUSTOMER)
             await self._sweep()
             await self._requests.refresh()
-            self.jobs.add(PLACE, priority=Priority.RETRY)
+            self._job_queue.add(PLACE, priority=Priority.RETRY)
 
     async def _sweep(self) -> int:
         """Enqueue every node of ours that is not in the queue; returns how many there are."""
@@ -223,8 +240,8 @@ class Daemon:
             .outerjoin(NODE_STATUS, NODE_STATUS.c.node == NodeRow.name)
             .order_by(NodeRow.name)
         )
-        held = self._controller.lease.nodes()
-        async with self._controller.store.reading() as session:
+        held = self.controller.lease.nodes()
+        async with self.controller.store.reading() as session:
             revision = Revision(await session.scalar(select(REVISION.c.value)) or 0)
             rows = (await session.execute(query)).all()
         ours = [(NodeName(n), at) for n, at in rows if held is None or n in held]
@@ -237,7 +254,7 @@ class Daemon:
         """Begin with a node: at once, or when the back-off that was stored is over."""
         after_s = 0.0
         if next_look_at is not None:
-            after_s = max(0.0, (next_look_at - self._controller.clock.now()).total_seconds())
+            after_s = Backoff(next_look_at=next_look_at).left_s(self.controller.clock.now())
             self._turns.delay(node, after_s, revision)
         self.nodes.add(node, priority=Priority.ROUTINE, after_s=after_s)
 
@@ -247,10 +264,10 @@ class Daemon:
         """A turn recorded something: where a key waits for its place, that may matter."""
         if not self._settled:
             after_s = max(1.0, PASS_SHARE * self._pass_s)
-            self.jobs.add(PLACE, priority=Priority.RETRY, after_s=after_s)
+            self._job_queue.add(PLACE, priority=Priority.RETRY, after_s=after_s)
 
     async def _place(self) -> None:
-        controller = self._controller
+        controller = self.controller
         async with controller.store.reading() as session:
             revision = int(await session.scalar(select(REVISION.c.value)) or 0)
         stamp = revision, controller.versions.total

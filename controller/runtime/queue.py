@@ -227,7 +227,7 @@ class WorkQueue(Generic[T]):
         """How many items are ready and not taken, by priority."""
         return self._agenda.depth(self._loop.time())
 
-    def running(self) -> Mapping[T, float]:
+    def running(self) -> Mapping[Hashable, float]:
         """For how many seconds each item has been worked on."""
         now = self._loop.time()
         return {item: now - since for item, since in self._since.items()}

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import structlog
 
-from controller.core.observed import PERMANENT
 from controller.core.result import Result
 from controller.panels.panel import PanelPool
 from controller.runtime.lease import Lease
@@ -57,7 +56,6 @@ class _Memory:
     until_s: float = 0.0
     attempted: Revision = Revision(0)
     breaks: int = 0
-    unseen: int = 0
     least_left: int | None = None
     idle: int = 0
 
@@ -68,7 +66,7 @@ class Hooks:
 
     place: Callable[[], None] = lambda: None
     ended: Callable[[TurnReport], None] = lambda _: None
-    dropped: Callable[[NodeName], None] = lambda _: None
+    retried: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -121,6 +119,8 @@ class Turns:
         if not self._parts.lease.may_remove(node):
             after_s = min(after_s, REMOVES_S)
         self._parts.queue.add(node, priority=look.priority, after_s=after_s)
+        if turn.result is None or turn.result.not_observed is not None:
+            self._hooks.retried()
         self._release()
         if turn.recorded:
             self._hooks.place()
@@ -137,7 +137,6 @@ class Turns:
         self._nodes.pop(node, None)
         self._parts.queue.forget(node)
         await self._parts.pool.drop(node)
-        self._hooks.dropped(node)
 
     def delay(self, node: NodeName, after_s: float, attempted: Revision) -> None:
         """Take up a back-off that an earlier process left."""
@@ -184,18 +183,18 @@ class Turns:
             settled=result.is_in_sync and not result.remaining.waiting,
             override_s=turn.resync_s,
             due_s=due_s,
-            backoff_s=self._backoff_s(result, memory),
+            backoff_s=self._backoff_s(result),
         )
 
-    def _backoff_s(self, result: Result, memory: _Memory) -> float | None:
+    def _backoff_s(self, result: Result) -> float | None:
+        """Seconds until a panel that did not show itself is tried again; None: it did."""
         if result.not_observed is None:
-            memory.unseen = 0
             return None
-        memory.unseen += 1
-        if result.not_observed.reason in PERMANENT:
+        backoff = result.status.backoff
+        if backoff.next_look_at is None:
+            # Never by itself: turns until then contact nobody.
             return LONGEST_PAUSE_S
-        pause_s: float = min(FIRST_PAUSE_S * 2 ** min(memory.unseen, 8), LONGEST_PAUSE_S)
-        return pause_s * self._draw()
+        return backoff.left_s(self._parts.clock.now())
 
     def _goes_on(self, turn: TurnReport, memory: _Memory) -> bool:
         """Whether another turn now can do what this one could not, and is not the fifth to get nowhere.

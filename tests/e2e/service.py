@@ -74,7 +74,9 @@ class Service:
 
 async def start(operator: Operator, *words: str, **settings: str) -> Service:
     """Start a process that stays, and wait until it is at work."""
-    service = Service(await operator.start(*(words or ("controller",)), **settings))
+    # A free port: several run beside each other.
+    given = {"X3FLEET_CONTROLLER__METRICS__PORT": "0", **settings}
+    service = Service(await operator.start(*(words or ("controller",)), **given))
     service.reader = asyncio.create_task(service.read())
     await service.logged("controller_started")
     return service

@@ -1,0 +1,48 @@
+"""What a service has beside its loop over nodes: metrics, health, alerts, retention, webhooks.
+
+Each part is built from its own settings and added to a daemon before that runs. Callers: cli roles, and
+tests that want a service like theirs. Not here: the loop (`daemon`), what a part does.
+"""
+
+from controller.daemon import Daemon, Extra
+from controller.jobs.alerts import Alerts
+from controller.jobs.retention import Retention
+from controller.jobs.snapshot import FleetView
+from controller.jobs.webhooks import WebhookSender
+from controller.runtime.schedule import Job
+from controller.settings import MetricsSettings, ServiceSettings
+from controller.telemetry.collector import FleetCollector
+from controller.telemetry.endpoints import Exposition, Health, TelemetryServer, make_app
+
+
+def equip(daemon: Daemon, settings: ServiceSettings) -> None:
+    """Add every part that the settings ask for."""
+    controller = daemon.controller
+    store, clock, lease = controller.store, controller.clock, controller.lease
+    if settings.metrics.enabled:
+        daemon.extras.append(serve_telemetry(daemon, settings.metrics))
+    sender = WebhookSender(store, settings.webhooks, clock, lambda: lease.leads)
+    daemon.extras.append(Extra("webhooks", sender.run))
+    alerts = Alerts(store, settings.alerts, clock, told=sender.wake)
+    daemon.jobs.append(Job("alerts", settings.alerts.every_s, alerts.run, leads=True))
+    retention = Retention(store, settings.retention, clock)
+    daemon.jobs.append(Job("retention", settings.retention.every_s, retention.run, leads=True))
+
+
+def serve_telemetry(daemon: Daemon, where: MetricsSettings) -> Extra:
+    """Serve metrics and health on a port of their own."""
+    controller = daemon.controller
+    collector = FleetCollector(daemon.marks, controller.lease.nodes, controller.clock.now)
+    view = FleetView(controller.store, collector.show, controller.clock.now)
+    exposition = Exposition(prepare=(daemon.sample, view.refresh))
+    health = Health(
+        alive={"event loop": daemon.loop_fault},
+        ready={"database": daemon.database_fault},
+    )
+    server = TelemetryServer(make_app(exposition, health), where.host, where.port)
+
+    async def serve() -> None:
+        with exposition.showing(collector):
+            await server.run()
+
+    return Extra("metrics", serve)
