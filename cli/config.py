@@ -6,13 +6,11 @@ Not here: reading settings (each package's `settings.py`), checking what they le
 from typing import TYPE_CHECKING, Any
 
 from cli.exits import Exit
-from cli.opening import shown_url
+from cli.opening import MASK, shown_url
 from cli.render import Grid, Output, OutputOption, Page, show
 
 if TYPE_CHECKING:
     from controller.settings import ControllerSettings
-
-MASK = "***"
 
 
 def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:

@@ -7,6 +7,7 @@ Callers: every command that needs data. Not here: what is done with it.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from desired_state.store.settings import StoreSettings
     from desired_state.store.unit_of_work import UnitOfWork
 
+MASK = "***"
 ACTOR = "cli"
 """Who asks, as the audit shows it."""
 
@@ -109,7 +111,14 @@ def require_folder(settings: "StoreSettings") -> None:
 
 
 def shown_url(settings: "StoreSettings") -> str:
-    """Write the database's URL as it may be shown: without its password."""
-    return settings.database.sqlalchemy_url.set(
-        drivername=settings.database.sqlalchemy_url.get_backend_name()
-    ).render_as_string(hide_password=True)
+    """Write the database's URL as it may be shown: without a password, wherever it stands in it."""
+    url = settings.database.sqlalchemy_url
+    told = {name: MASK if _is_secret(name) else value for name, value in url.query.items()}
+    shown = url.set(drivername=url.get_backend_name(), query=told)
+    return shown.render_as_string(hide_password=True).replace(quote(MASK), MASK)
+
+
+def _is_secret(parameter: str) -> bool:
+    # libpq knows password and sslpassword; passfile is a path.
+    name = parameter.lower()
+    return name != "passfile" and any(part in name for part in ("pass", "secret", "token"))
