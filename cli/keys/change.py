@@ -116,7 +116,8 @@ async def revoke(
 def _some(keys: tuple[str, ...]) -> tuple[str, ...]:
     if not keys:
         raise ConfigError("no key is named", hint="x3fleet keys list shows them")
-    return keys
+    # A key that is named twice is meant once: a second rotation would be one too many.
+    return tuple(dict.fromkeys(keys))
 
 
 def _target(to: str | None, selector: str | None, count: str) -> NodeName | NodeSelector:
