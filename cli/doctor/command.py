@@ -73,7 +73,9 @@ async def _examine(log_level: LogLevel, output: Output) -> AsyncIterator[Finding
         yield _failed("settings", "X3FLEET_*", error)
         return
     yield Finding("settings", "X3FLEET_*", Level.OK, "can be read")
-    nodes: tuple[NodeFacts, ...] = ()
+    nodes: tuple[NodeFacts, ...] | None = None
+    for finding in _readable_by_all(settings):
+        yield finding
     try:
         require_database(settings.store)
         async with opened_controller(log_level) as controller:
@@ -81,8 +83,21 @@ async def _examine(log_level: LogLevel, output: Output) -> AsyncIterator[Finding
             nodes = await _look_at_all(controller, output)
     except X3FleetError as error:
         yield _failed("database", shown_url(settings.store), error)
-    for finding in _judge(settings, nodes):
+    # Without nodes it is not known which variables their credentials are read from.
+    for finding in () if nodes is None else _judge(settings, nodes):
         yield finding
+
+
+def _readable_by_all(settings: "ControllerSettings") -> Iterator[Finding]:
+    from desired_state.store.keyring import key_file
+
+    keys = None if settings.store.encryption_keys else key_file(settings.store)
+    for path in (settings.store.database.sqlite_path, keys):
+        if path is not None and path.is_file() and path.stat().st_mode & 0o007:
+            yield Finding(
+                "database", str(path), Level.WARN, "is open to everybody on this machine",
+                f"chmod o= {path}",
+            )  # fmt: skip
 
 
 def _judge(settings: "ControllerSettings", nodes: tuple[NodeFacts, ...]) -> Iterator[Finding]:

@@ -79,3 +79,17 @@ async def test_what_does_not_work_is_found_together(operator, start_panel) -> No
     assert [("nodes", "dead"), ("nodes", "secret")] == found(document, "bad")
     assert ("nodes", "fine") in found(document, "ok")
     assert [("database", "sqlite:///nowhere.db")] == found(missing, "bad")
+    # Which variables nodes need is not known then: nothing is said about PANEL_PASSWORD.
+    assert [] == found(missing, "warn")
+
+
+async def test_a_database_that_everybody_may_read_is_found(operator) -> None:
+    await operator.ask("db", "upgrade")
+    operator.database.chmod(0o644)
+
+    document = await operator.ask("doctor", code=2)
+
+    assert [("database", str(operator.database))] == found(document, "warn")
+    assert [f"chmod o= {operator.database}"] == [
+        one["hint"] for one in document["checks"] if one["level"] == "warn"
+    ]
