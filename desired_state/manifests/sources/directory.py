@@ -4,14 +4,17 @@ Called by cli and sync. Names that begin with a dot are passed over, folders too
 mounted configuration keep copies there. Not here: parsing.
 """
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from desired_state.manifests.errors import ManifestSourceUnavailable
+from desired_state.manifests.positions import MAX_BYTES
 from desired_state.manifests.sources.source import ManifestFile, ManifestFiles
 
 SUFFIXES = (".yaml", ".yml")
@@ -81,7 +84,22 @@ def _walk(path: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> ManifestFile:
     # Absolute, but not resolved: mounted secrets are links that change under a fixed name.
-    return ManifestFile(str(path), path.read_bytes(), path.parent.absolute())
+    return ManifestFile(str(path), _content(path), path.parent.absolute())
+
+
+def _content(path: Path) -> bytes:
+    """Read no more than tells that a file is too large, and nothing that is no file.
+
+    A pipe would be waited for for ever; it is opened without waiting.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(root: Path, files: tuple[ManifestFile, ...]) -> str:

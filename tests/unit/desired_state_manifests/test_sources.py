@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from desired_state.manifests.errors import ManifestSourceUnavailable
+from desired_state.manifests.errors import ManifestError, ManifestSourceUnavailable
 from desired_state.manifests.loader import load_bundle
+from desired_state.manifests.positions import MAX_BYTES
 from desired_state.manifests.sources.directory import MAX_FILES, DirectorySource
 
 
@@ -120,6 +121,30 @@ def test_a_dead_link_is_refused_rather_than_passed_over(folder) -> None:
 
     with pytest.raises(ManifestSourceUnavailable, match=r"dead\.yaml cannot be read"):
         DirectorySource(folder).fetch()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_and_not_waited_for(folder, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(folder / "odd.yaml")
+    else:
+        (folder / "odd.yaml").symlink_to("/dev/zero" if kind == "device" else "sub")
+
+    with pytest.raises(
+        ManifestSourceUnavailable, match=r"odd\.yaml cannot be read: it is no regular"
+    ):
+        DirectorySource(folder).fetch()
+
+
+def test_of_a_file_that_is_too_large_only_so_much_is_read(folder) -> None:
+    with (folder / "b.yaml").open("wb") as file:
+        file.truncate(MAX_BYTES * 1_000)
+
+    fetched = DirectorySource(folder).fetch()
+
+    assert MAX_BYTES + 1 == max(len(file.content) for file in fetched.files)
+    with pytest.raises(ManifestError, match=rf"b\.yaml:1:1: is larger than {MAX_BYTES} bytes"):
+        load_bundle(DirectorySource(folder))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
