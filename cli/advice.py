@@ -27,7 +27,11 @@ _ADVICE = {
     "x3fleet nodes rematch {node}",
     "CutOff": "bring an inbound back that carries them, or approve that they go",
     "PasswordSize": "x3fleet keys rotate KEY makes a password of the right size",
-    "XrayDown": "start Xray on the panel: its keys do not work",
+    "XrayStopped": "start Xray on the panel: its keys do not work",
+    "XrayFailing": "look into Xray's log on the panel: its keys do not work",
+    "CertificateExpiring": "renew the panel's certificate; its renewal has failed so far",
+    "CertificateExpiringSoon": "renew the panel's certificate now: without it the panel is refused",
+    "CertificateExpired": "renew the panel's certificate",
     "Mode": "the node's mode says so; change it in the manifest if it is over",
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from controller.core.backoff import Backoff
 from desired_state.model.ids import Digest, Revision
 
 
@@ -63,7 +64,8 @@ class NodeStatus:
     """What is stored of a node after a turn. Holds nothing that changes by itself.
 
     `owned_seen`: clients of ours that the last look showed, for the shrink guard.
-    `placed_seen`: keys that were wanted here, for `Blocked/EmptyDesired`.
+    `placed_seen`: keys that were wanted here, for `Blocked/EmptyDesired`. `backoff`: how it fares.
+    `certificate_until`: see `Observation`.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -79,6 +81,8 @@ class NodeStatus:
     plan_digest: Digest = Digest("")
     refused_fingerprint: str = ""
     """Keyed fingerprint of credentials that the panel refused."""
+    backoff: Backoff = Backoff()
+    certificate_until: datetime | None = None
 
     def find(self, kind: ConditionType) -> Condition | None:
         """Return the first condition of a type, if any."""

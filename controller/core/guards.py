@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from controller.core.conditions import BlockedSet, Condition, ConditionType
 from controller.core.desired import Approval, ApprovalKind, Desired
 from controller.core.effects import Verb
-from controller.core.observed import Observation, XrayState
+from controller.core.observed import Observation
 from controller.core.ownership import served_keys
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action, Plan, deletes, digest_of, reason_of
@@ -277,7 +277,10 @@ def clock_skew(case: Case) -> Refusal | None:
         if (deletes(a) and reason_of(a) is DeleteReason.EXPIRED)
         or (_switches_off(a) and a.wanted is not None and a.wanted.ended is EndedBy.EXPIRY)
     )
-    message = f"the panel's clock differs from ours by {int(skew.total_seconds())} s"
+    side = "ahead of" if skew > timedelta(0) else "behind"
+    # Not by how much: that changes with every look, and each change would be written.
+    limit_s = case.desired.policy.max_clock_skew_s
+    message = f"the panel's clock is more than {limit_s} s {side} ours"
     return _refuse(ConditionType.BLOCKED, "ClockSkew", message, withheld)
 
 
@@ -318,11 +321,6 @@ GUARDS: tuple[Guard, ...] = (
     identity, stale_desired, torn_list, shrunk, empty_desired, too_many_deletes,
     cut_off, too_many_disabled, clock_skew, poisoned, fighting, forbidden_by_mode, taken_over,
 )  # fmt: skip
-
-
-def is_xray_down(look: Observation) -> bool:
-    """Tell whether the panel says that its Xray does not run."""
-    return look.xray in (XrayState.STOP, XrayState.ERROR)
 
 
 # -- helpers ---------------------------------------------------------------------------------------

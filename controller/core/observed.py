@@ -93,6 +93,7 @@ class Observation:
     `guid`: from 3.3.0; None below, and while the panel has not answered its status yet.
     `clock_skew`: the panel's `Date` minus our clock; None when the answer carried none.
     `torn`: attachments and records of the look disagreed and a second read did not settle it.
+    `certificate_until`: when the certificate of the panel's TLS ends; None without TLS.
     """
 
     node: NodeName
@@ -103,6 +104,7 @@ class Observation:
     guid: str | None = None
     xray: XrayState = XrayState.UNKNOWN
     clock_skew: timedelta | None = None
+    certificate_until: datetime | None = None
     unverified_version: bool = False
     torn: bool = False
     requests: int = field(default=1, compare=False)
@@ -133,12 +135,16 @@ PERMANENT = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class NotObserved:
-    """A look that showed nothing, and why in one sentence without secrets."""
+    """A look that showed nothing, and why in one sentence without secrets.
+
+    `retry_after`: before it the panel itself wants no other try. `at`: when the look ended.
+    """
 
     node: NodeName
     reason: NotSeen
     message: str
     retry_after: datetime | None = None
+    at: datetime | None = None
 
 
 def client_secrets_of(client: ObservedClient) -> tuple[str, str, str]:

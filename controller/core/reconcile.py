@@ -9,6 +9,7 @@ Not here: a clock, I/O, randomness, logging.
 from dataclasses import replace
 from datetime import datetime
 
+from controller.core.backoff import next_backoff
 from controller.core.binding import (
     finds_nothing,
     match_digest,
@@ -27,6 +28,7 @@ from controller.core.effects import (
     WriteStatus,
     perform,
 )
+from controller.core.health import ended_seen
 from controller.core.observed import NotObserved, Observation
 from controller.core.result import (
     Result,
@@ -46,9 +48,18 @@ _BEYOND_A_TURN = frozenset({RequestKind.RECONCILE, RequestKind.PROBE, RequestKin
 """Answered by whoever runs turns: they may take several, or none."""
 
 
-def reconcile(target: NodeTarget, now: datetime, width: int = START) -> Steps[Result]:
-    """Bring one node to its desired state, as far as one turn allows."""
-    started = yield from begin(target, now, width)
+def reconcile(
+    target: NodeTarget, now: datetime, width: int = START, chance: float = 1.0
+) -> Steps[Result]:
+    """Bring one node to its desired state, as far as one turn allows.
+
+    Args:
+        target: the node.
+        now: when the turn began.
+        width: of the first bulk call.
+        chance: random, from 0 up to 1, for the back-off of a panel that does not answer.
+    """
+    started = yield from begin(target, now, width, chance)
     if isinstance(started, Result):
         return started
     turn = started
@@ -77,7 +88,7 @@ def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
     return _result(turn, _status(turn))
 
 
-def begin(target: NodeTarget, now: datetime, width: int) -> Steps[Turn | Result]:
+def begin(target: NodeTarget, now: datetime, width: int, chance: float) -> Steps[Turn | Result]:
     """Look and read; end at once when the node is paused or did not show itself."""
     if target.mode is Mode.PAUSED:
         desired = yield from perform(ReadDesired(target.node))
@@ -89,10 +100,10 @@ def begin(target: NodeTarget, now: datetime, width: int) -> Steps[Turn | Result]
     look = yield from perform(Observe(target))
     desired = yield from perform(ReadDesired(target.node))
     if isinstance(look, NotObserved):
-        unseen = status_unseen(desired, target, look, now)
+        unseen = status_unseen(desired, target, look, now, chance)
         yield from write_status(desired, unseen, worked=False)
         return Result(target.node, unseen, desired.mode, not_observed=look)
-    turn = Turn(target, desired, look, now, width)
+    turn = Turn(target, desired, look, now, width, chance)
     yield from ask_generations(turn)
     return turn
 
@@ -191,8 +202,13 @@ def write_status(
 
 def _status(turn: Turn) -> NodeStatus:
     if turn.lost is not None:
-        return status_unseen(turn.desired, turn.target, turn.lost, turn.now)
+        return status_unseen(turn.desired, turn.target, turn.lost, turn.now, turn.chance)
     checked = replace(turn.checked, refusals=turn.refusals)
+    ended = ended_seen(
+        (outcome for _, outcome in turn.sent),
+        is_cut=turn.cut,
+        is_work_left=bool(checked.allowed.actions),
+    )
     return status_seen(
         turn.desired,
         turn.look,
@@ -201,6 +217,7 @@ def _status(turn: Turn) -> NodeStatus:
         refused=turn.given_up,
         now=turn.now,
         cut=turn.cut,
+        backoff=next_backoff(turn.desired.status.backoff, ended, turn.now, turn.chance),
     )
 
 

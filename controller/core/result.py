@@ -7,17 +7,25 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.core.backoff import Backoff, next_backoff
 from controller.core.binding import finds_nothing
 from controller.core.conditions import Condition, ConditionType, Counts, NodeStatus, keep_since
 from controller.core.desired import Desired
 from controller.core.effects import Event, MemberVerdict, Outcome, Verb, Write
-from controller.core.guards import Checked, Refusal, is_xray_down
+from controller.core.guards import Checked, Refusal
+from controller.core.health import (
+    CERTIFICATE_WARNINGS,
+    ended_unseen,
+    health_events,
+    panel_health,
+    still_unproved,
+)
 from controller.core.observed import PERMANENT, NotObserved, NotSeen, Observation
 from controller.core.plan import Plan
 from desired_state.model.ids import Digest, NodeName
 from desired_state.model.node import Mode, NodeTarget
 
-_WARNINGS = frozenset({"UnverifiedVersion", "Quarantined"})
+_WARNINGS = CERTIFICATE_WARNINGS | {"UnverifiedVersion", "Quarantined"}
 """Reasons that are shown and do not make a node less ready."""
 
 
@@ -96,9 +104,9 @@ def refused_members(outcome: Outcome) -> dict[str, str]:
 
 
 def status_unseen(
-    desired: Desired, target: NodeTarget, seen: NotObserved, now: datetime
+    desired: Desired, target: NodeTarget, seen: NotObserved, now: datetime, chance: float = 1.0
 ) -> NodeStatus:
-    """Make the status of a node whose panel did not show itself."""
+    """Make the status of a node whose panel did not show itself; `chance` as `next_backoff`'s draw."""
     kind = ConditionType.STALLED if seen.reason in PERMANENT else ConditionType.UNREACHABLE
     conditions = (
         Condition(ConditionType.READY, seen.reason.value, seen.message, status=False),
@@ -111,6 +119,9 @@ def status_unseen(
         desired.status,
         conditions=keep_since(conditions, desired.status.conditions, now),
         refused_fingerprint=refused,
+        backoff=next_backoff(
+            desired.status.backoff, ended_unseen(seen), seen.at or now, chance, seen.retry_after
+        ),
     )
 
 
@@ -121,26 +132,31 @@ def status_paused(desired: Desired, now: datetime) -> NodeStatus:
         Condition(ConditionType.PAUSED, "Paused", "the node is paused"),
     )
     return replace(
-        desired.status, conditions=keep_since(conditions, desired.status.conditions, now)
+        desired.status,
+        conditions=keep_since(conditions, desired.status.conditions, now),
+        backoff=replace(desired.status.backoff, next_look_at=None),
     )
 
 
 def status_seen(
     desired: Desired, look: Observation, checked: Checked, plan: Plan,
-    *, refused: dict[str, str], now: datetime, cut: bool,
+    *, refused: dict[str, str], now: datetime, cut: bool, backoff: Backoff,
 ) -> NodeStatus:  # fmt: skip
     """Make the status after a look: conditions from guards, the rest of the plan, and the panel itself."""
     found = [refusal.condition for refusal in checked.refusals]
-    found += _drift_conditions(look, plan, desired)
+    found += _drift_conditions(look, plan, desired, now)
     found += [
         Condition(ConditionType.DRIFTED, "Refused", f"{email}: {cause}")
         for email, cause in sorted(refused.items())[:1]
     ]
     held = {condition.type for condition in found}
     busy = bool(checked.allowed.actions or plan.waiting)
-    if (busy or cut) and not held & {ConditionType.BLOCKED, ConditionType.STALLED}:
-        message = f"{len(plan.actions)} actions left, {len(plan.waiting)} waiting"
-        found.append(Condition(ConditionType.RECONCILING, "Working", message))
+    if not held & {ConditionType.BLOCKED, ConditionType.STALLED}:
+        if (unproved := still_unproved(backoff)) is not None:
+            found.append(unproved)
+        if busy or cut:
+            message = f"{len(plan.actions)} actions left, {len(plan.waiting)} waiting"
+            found.append(Condition(ConditionType.RECONCILING, "Working", message))
     ready = _readiness([c for c in found if c.reason not in _WARNINGS], look, desired)
     before = desired.status
     empty = any(r.condition.reason == "EmptyDesired" for r in checked.refusals)
@@ -158,6 +174,8 @@ def status_seen(
         blocked_sets=tuple(r.blocked for r in checked.refusals if r.blocked is not None),
         plan_digest=plan.digest if plan.actions else Digest(""),
         refused_fingerprint="",
+        backoff=backoff,
+        certificate_until=look.certificate_until,
     )
 
 
@@ -175,8 +193,11 @@ def _readiness(found: list[Condition], look: Observation, desired: Desired) -> C
     return Condition(ConditionType.READY, "InSync", message)
 
 
-def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[Condition]:
+def _drift_conditions(
+    look: Observation, plan: Plan, desired: Desired, now: datetime
+) -> list[Condition]:
     found = _inbound_drift(look, plan, desired)
+    found += panel_health(look, now, require_xray=desired.policy.require_xray)
     if plan.taken:
         found.append(("EmailTaken", f"a foreign client holds {plan.taken[0]}; rotate the key"))
     if plan.refused:
@@ -184,8 +205,6 @@ def _drift_conditions(look: Observation, plan: Plan, desired: Desired) -> list[C
         found.append(("PasswordSize", f"inbounds {ids} want another size of password: rotate"))
     if plan.quarantined:
         found.append(("Quarantined", f"{len(plan.quarantined)} clients carry our mark, no reason"))
-    if desired.policy.require_xray and is_xray_down(look):
-        found.append(("XrayDown", f"the panel says that Xray is in state {look.xray.value}"))
     if look.unverified_version:
         found.append(("UnverifiedVersion", f"{look.version} is newer than what was verified"))
     debts = [a for a in plan.of(Verb.DELETE) if a.row is not None and a.row.delete_attempts >= 3]
@@ -244,4 +263,4 @@ def events_of(before: NodeStatus, after: NodeStatus) -> tuple[Event, ...]:
         for kind, reason in sorted(old)
         if (kind, reason) not in new
     ]
-    return (*came, *went)
+    return (*came, *went, *health_events(before, after))

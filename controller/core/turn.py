@@ -31,7 +31,7 @@ class Turn:
     `missed_before`: missing clients of the look before this one. `doubted`: those that took a second look.
     `cleared`: those that drift had taken and whose way this turn cleared: creating them heals.
     `matched`: inbounds were compared with
-    what is declared, so that a request to do so is answered.
+    what is declared, so that a request to do so is answered. `chance`: random, of a back-off.
     """
 
     target: NodeTarget
@@ -39,6 +39,7 @@ class Turn:
     look: Observation
     now: datetime
     width: int
+    chance: float = 1.0
     plan: Plan = field(init=False)
     checked: Checked = field(init=False)
     first: Plan = field(init=False)

@@ -3,13 +3,17 @@
 Callers: `reads`, `records`. Pure. Not here: SQL; the columns' meaning (`store.tables.status`).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
+from controller.core.backoff import Backoff
 from controller.core.conditions import BlockedSet, Condition, ConditionType, Counts, NodeStatus
 from controller.core.desired import BoundInbound
 from desired_state.model.ids import Digest, InboundId, Revision
+
+_BACKOFF = tuple(field.name for field in fields(Backoff))
+"""Columns of the same names."""
 
 
 def status_values(status: NodeStatus) -> dict[str, Any]:
@@ -30,6 +34,8 @@ def status_values(status: NodeStatus) -> dict[str, Any]:
         ],
         "plan_digest": status.plan_digest,
         "refused_fingerprint": status.refused_fingerprint,
+        **asdict(status.backoff),
+        "certificate_until": status.certificate_until,
     }
 
 
@@ -51,6 +57,8 @@ def status_from(values: dict[str, Any]) -> NodeStatus:
         ),
         plan_digest=Digest(values["plan_digest"]),
         refused_fingerprint=values["refused_fingerprint"],
+        backoff=Backoff(**{name: values[name] for name in _BACKOFF}),
+        certificate_until=values["certificate_until"],
     )
 
 

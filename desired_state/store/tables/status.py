@@ -23,7 +23,9 @@ class NodeStatusRow(StatusRow):
     `blocked_sets`: [{kind, digest, emails: [...]}], what a person may approve.
 
     `bound_guid`, `match_digest`, `bound_at`: the binding; `bound_at` None before the first one.
-    `failures`, `next_look_at`: the back-off.
+    The back-off: `failures` looks in a row, `next_look_at`; `connected_at` since when it answers again
+    without being recovered, `recovered_at` the last time it was, `flaps` how often it fell soon after.
+    `certificate_until`: when the certificate of its panel's TLS ends.
     """
 
     __tablename__ = "node_status"
@@ -46,6 +48,10 @@ class NodeStatusRow(StatusRow):
     bound_at: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(default=0)
     next_look_at: Mapped[datetime | None]
+    connected_at: Mapped[datetime | None]
+    recovered_at: Mapped[datetime | None]
+    flaps: Mapped[int] = mapped_column(default=0)
+    certificate_until: Mapped[datetime | None]
     changed_at: Mapped[datetime]
 
 

@@ -89,7 +89,7 @@ DRIFTED = {
     "InboundMissing": gone,
     "NoInbounds": bare,
     "PasswordSize": another_size,
-    "XrayDown": without_xray,
+    "XrayFailing": without_xray,
     "DeleteRefused": refused,
 }
 

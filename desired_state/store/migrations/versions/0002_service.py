@@ -15,10 +15,15 @@ branch_labels = None
 depends_on = None
 
 STATUS = "status"
+_MOMENTS = ("connected_at", "recovered_at", "certificate_until")
 
 
 def upgrade() -> None:
-    """Make the table of requests' progress."""
+    """Make the table of requests' progress, and room for how a node recovers."""
+    with op.batch_alter_table("node_status", schema=schema_of(STATUS)) as table:
+        for name in _MOMENTS:
+            table.add_column(sa.Column(name, sa.DateTime(timezone=True), nullable=True))
+        table.add_column(sa.Column("flaps", sa.BigInteger(), nullable=False, server_default="0"))
     op.create_table(
         "request_progress",
         sa.Column("token", sa.Text(), nullable=False),
@@ -31,5 +36,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop both."""
     op.drop_table("request_progress", schema=schema_of(STATUS))
+    with op.batch_alter_table("node_status", schema=schema_of(STATUS)) as table:
+        for name in (*_MOMENTS, "flaps"):
+            table.drop_column(name)
