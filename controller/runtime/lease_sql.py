@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import URL, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from controller.runtime.lease_rows import LEADER, REMOVES_AFTER_S, Member
+from controller.runtime.lease_rows import LEADER, Member
 from controller.runtime.single import LOCK
 from desired_state.model.ids import Epoch, NodeName
 from desired_state.store.engine import translated
@@ -153,14 +153,16 @@ async def mine(connection: AsyncConnection, me: str) -> dict[NodeName, tuple[Cla
     return {NodeName(r.node): (_claimed(r), bool(r.declared)) for r in rows}
 
 
-async def claim(connection: AsyncConnection, me: str, want: int) -> list[Claimed]:
-    """Take up to so many free nodes."""
-    return await _claim(connection, _CLAIM, me, want)
+async def claim(connection: AsyncConnection, me: str, want: int, wait_s: float) -> list[Claimed]:
+    """Take up to so many free nodes; of one whose holder died, `wait_s` passes before a removal."""
+    values = {"me": me, "want": want, "wait": wait_s, "leader": LEADER}
+    return [_claimed(row) for row in await connection.execute(_CLAIM, values)]
 
 
-async def claim_leader(connection: AsyncConnection, me: str) -> list[Claimed]:
+async def claim_leader(connection: AsyncConnection, me: str, wait_s: float) -> list[Claimed]:
     """Take the reserved lease if it is free."""
-    return await _claim(connection, _CLAIM_LEADER, me, 1)
+    values = {"me": me, "want": 1, "wait": wait_s, "leader": LEADER}
+    return [_claimed(row) for row in await connection.execute(_CLAIM_LEADER, values)]
 
 
 async def give(connection: AsyncConnection, me: str, nodes: list[NodeName]) -> None:
@@ -171,13 +173,6 @@ async def give(connection: AsyncConnection, me: str, nodes: list[NodeName]) -> N
 async def limit_idling(connection: AsyncConnection, limit_s: float) -> None:
     """Let the server end this transaction when its process stops in the middle of it."""
     await connection.execute(_IDLE, {"limit": f"{int(limit_s * 1000)}ms"})
-
-
-async def _claim(
-    connection: AsyncConnection, statement: TextClause, me: str, want: int
-) -> list[Claimed]:
-    values = {"me": me, "want": want, "leader": LEADER, "wait": REMOVES_AFTER_S}
-    return [_claimed(row) for row in await connection.execute(statement, values)]
 
 
 def _claimed(row: Any) -> Claimed:  # noqa: ANN401  # a row of text SQL

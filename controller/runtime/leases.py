@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from controller.runtime import lease_rows, lease_sql
 from controller.runtime.errors import HolderKind, LeaseLost
 from controller.runtime.lease import NOT_HELD, since_boot
-from controller.runtime.lease_rows import LEADER, Member, this_process
+from controller.runtime.lease_rows import LEADER, REMOVES_AFTER_S, Member, this_process
 from controller.runtime.lease_sql import Claimed, Line
 from controller.telemetry import events, metrics
 from desired_state.model.ids import Epoch, NodeName
@@ -37,10 +37,14 @@ JITTER = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long leases last without a renewal, and how often they are renewed, in seconds."""
+    """How long leases last without a renewal, and how often they are renewed, in seconds.
+
+    `removes_after_s`: after a takeover; never less than a write may take.
+    """
 
     ttl_s: float = 15.0
     renew_s: float = 5.0
+    removes_after_s: float = REMOVES_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +304,7 @@ class ReplicaLease:
     async def _share(self, line: Line, me: Member) -> None:
         """Reap, give away what is too much, or claim what is missing: one transaction."""
         claimed: list[Claimed] = []
+        wait_s = self._terms.removes_after_s
         async with line.transaction() as connection:
             if not await lease_sql.may_begin(connection):
                 return
@@ -321,8 +326,8 @@ class ReplicaLease:
                 self._giving = set()
             want = share - (len(self._held.keys() - {LEADER}) - len(surplus))
             if want > 0 and not surplus:
-                claimed = await lease_sql.claim(connection, me.id, want)
-            claimed += await lease_sql.claim_leader(connection, me.id)
+                claimed = await lease_sql.claim(connection, me.id, want, wait_s)
+            claimed += await lease_sql.claim_leader(connection, me.id, wait_s)
         self._settle(surplus, claimed)
 
     def _too_many(self, gone: list[NodeName], share: int) -> list[NodeName]:

@@ -145,12 +145,15 @@ class Reader:
         # Before the snapshot: what is recorded after this counts as unread.
         version = self._versions.of(node)
         async with self._store.reading() as session:
-            stamp = version, await _revision(session)
-            known = self._known.get(node)
-            if known is not None and known[0] == stamp and overlay is NOTHING_MORE:
+            held = self._lease.epoch(node), self._lease.may_remove(node)
+            stamp = version, held, await _revision(session)
+            # Another replica writes status too, and no counter here tells of that.
+            keeps = overlay is NOTHING_MORE and self._lease.alone
+            known = self._known.get(node) if keeps else None
+            if known is not None and known[0] == stamp:
                 return known[1]
             desired = await self._read(session, node, now, overlay)
-        if overlay is NOTHING_MORE:
+        if keeps:
             self._known[node] = stamp, desired
         return desired
 
@@ -221,6 +224,7 @@ class Reader:
             requests=await _requests(connection, node),
             heals=await _heals(connection, node, now),
             draining=declared.is_draining,
+            may_remove=self._lease.may_remove(node),
         )
         return await _with_status(connection, bare)
 
