@@ -28,6 +28,7 @@ from desired_state.store.tables.status import (
     NotificationRow,
     RemoteGenerationRow,
     RequestAnswerRow,
+    RequestProgressRow,
     WebhookDeliveryRow,
 )
 
@@ -98,6 +99,7 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
 
     told = exists().where(AlertRow.notification_id == NotificationRow.id)
     asked = exists().where(RequestRow.token == RequestAnswerRow.token)
+    awaited = exists().where(RequestRow.token == RequestProgressRow.token)
     approved = exists().where(PlanApprovalRow.id == ApprovalStartedRow.approval_id)
     announced = exists().where(NotificationRow.id == WebhookDeliveryRow.notification_id)
     return (
@@ -111,6 +113,10 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
         # A request whose answer is gone would be done again: the request goes first, elsewhere.
         _rule(RequestAnswerRow, (RequestAnswerRow.at < before(settings.answers_days)) & ~asked),
+        _rule(
+            RequestProgressRow,
+            (RequestProgressRow.at < before(settings.answers_days)) & ~awaited,
+        ),
         # Likewise an approval: without this row it would be as fresh as on its first day.
         _rule(
             ApprovalStartedRow, (ApprovalStartedRow.at < before(settings.answers_days)) & ~approved

@@ -251,7 +251,8 @@ class WebhookSender:
             .group_by(WebhookDeliveryRow.state)
         )
         async with self._store.reading() as session:
-            counts = dict((await session.execute(query)).tuples().all())
+            rows = await session.execute(query)
+            counts = {row[0]: row[1] for row in rows}
         metrics.WEBHOOKS_WAITING.set(counts.get(WAITING, 0))
         metrics.WEBHOOKS_PARKED.set(counts.get(PARKED, 0))
 
