@@ -30,10 +30,14 @@ async def plan(
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Show what reconcile would do; exits 2 on drift, 3 if blocked."""
+    from desired_state.queries.blocked import list_blocked
+
     async with opened_controller(log_level) as controller:
         with following(output, "looking") as on_event:
             report = await controller.plan(_names(node), on_event=on_event)
-    blocks = (*plan_blocks(report, every=every), summary(report, planned=True))
+        async with controller.store.reading() as session:
+            stored = {(one.node, one.digest) for one in await list_blocked(session)}
+    blocks = (*plan_blocks(report, every=every, stored=stored), summary(report, planned=True))
     show(Page(fleet_document(report), blocks), output)
     return exit_code(report)
 

@@ -81,8 +81,16 @@ def node_document(node: "NodeReport") -> dict[str, Any]:
 # -- text ------------------------------------------------------------------------------------------
 
 
-def plan_blocks(report: "FleetReport", *, every: bool) -> Iterator[Block]:
-    """Tell what there is to do, node by node, worst first in what needs a person."""
+def plan_blocks(
+    report: "FleetReport", *, every: bool, stored: told.Stored | None = None
+) -> Iterator[Block]:
+    """Tell what there is to do, node by node, worst first in what needs a person.
+
+    Args:
+        report: of a dry run.
+        every: list every action.
+        stored: which sets can be approved by now, see `told.needs_a_person`.
+    """
     yield Grid(
         ("NODE", "STATE", "CREATE", "DELETE", "UPDATE", "LIVE", "FOREIGN", "WHY"),
         tuple(_plan_row(node) for node in report.nodes),
@@ -90,7 +98,7 @@ def plan_blocks(report: "FleetReport", *, every: bool) -> Iterator[Block]:
     )
     for node in report.nodes:
         yield from _action_lines(node, every=every)
-    yield from told.needs_a_person(fleet_document(report), "would")
+    yield from told.needs_a_person(fleet_document(report), "would", stored)
 
 
 def run_blocks(report: "FleetReport") -> Iterator[Block]:

@@ -4,7 +4,7 @@ One text for a run of our own and for one that a controller answered, whose docu
 Callers: `reports`, `following`. Not here: making the document (`reports`, `controller.runtime`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from cli.advice import advise, full_name
@@ -12,6 +12,8 @@ from cli.exits import Exit
 from cli.render import Block, Cell, Grid, Text, Tone, count
 
 Document = dict[str, Any]
+Stored = Set[tuple[str, str]]
+"""Sets that the controller keeps as withheld: each its node and its digest."""
 
 TONES = {
     "in sync": Tone.GOOD,
@@ -70,10 +72,16 @@ def run_summary(document: Document) -> Text:
     return Text("not in sync yet; x3fleet plan shows what is left, and why", Tone.WARN)
 
 
-def needs_a_person(document: Document, verb: str) -> Iterator[Block]:
-    """Tell what waits for somebody: conditions with advice, sets to approve, keys without a place."""
+def needs_a_person(document: Document, verb: str, stored: Stored | None = None) -> Iterator[Block]:
+    """Tell what waits for somebody: conditions with advice, sets to approve, keys without a place.
+
+    Args:
+        document: of the run.
+        verb: could or would.
+        stored: which sets can be approved by now; None after a run, which stores what it withholds.
+    """
     for node in document["nodes"]:
-        yield from _node_needs(node)
+        yield from _node_needs(node, stored)
     for lost in document["unschedulable"]:
         missing = count(lost["missing"], "node")
         told = f"key {lost['key']} {verb} not be placed on {missing}: {lost['reason']}"
@@ -82,7 +90,7 @@ def needs_a_person(document: Document, verb: str) -> Iterator[Block]:
         yield Text(f"key {move['key']} {verb} not be moved: {move['reason']}", Tone.WARN)
 
 
-def _node_needs(node: Document) -> Iterator[Block]:
+def _node_needs(node: Document, stored: Stored | None) -> Iterator[Block]:
     held = [c for c in node["conditions"] if c["status"] and c["type"] not in _QUIET]
     # A panel that did not show itself has a condition that says so.
     if node["error"] and node["error"] not in [c["message"] for c in held]:
@@ -95,10 +103,14 @@ def _node_needs(node: Document) -> Iterator[Block]:
             yield f"    {advice}"
     for one in node["blocked"]:
         emails = ", ".join(one["emails"][:3]) + (" ..." if len(one["emails"]) > 3 else "")
+        run = f"x3fleet reconcile now --node {node['node']}"
+        steps = [f"x3fleet approve {one['digest'][:12]}", run]
+        # A look alone stores nothing: what it would withhold cannot be approved yet.
+        if stored is not None and (node["node"], one["digest"]) not in stored:
+            steps.insert(0, f"{run} first, which does the rest")
         yield (
             f"    {count(len(one['emails']), 'client')} ({one['kind']}): {emails}\n"
-            f"    if that is right: x3fleet approve {one['digest'][:12]}, then x3fleet reconcile "
-            f"now --node {node['node']}"
+            f"    if that is right: {', then '.join(steps)}"
         )
 
 

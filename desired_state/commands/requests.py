@@ -98,7 +98,8 @@ async def approve(work: UnitOfWork, digest: str, *, node: NodeName | None = None
     found = await _withheld(work, prefix, node)
     if not found:
         raise PlanStale(
-            f"nothing is withheld under {prefix} now", hint="x3fleet plan shows what is, and why"
+            f"nothing is withheld under {prefix} now",
+            hint="x3fleet reconcile now keeps what it withholds; x3fleet nodes show NODE lists it",
         )
     if len(found) > 1:
         places = ", ".join(sorted({owner for owner, _ in found}))

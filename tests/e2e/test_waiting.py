@@ -98,16 +98,21 @@ async def test_a_blocked_plan_waits_for_its_approval_and_is_then_done(
     issued = await operator.ask("keys", "issue", "--tariff", "all")
 
     planned = await operator.ask("plan", code=3)
+    digest = planned["nodes"][0]["blocked"][0]["digest"]
+    early, advised = await operator.run("approve", digest), await operator.run("plan")
     blocked = await operator.ask("reconcile", "now", code=3)
     meanwhile = set(panel.emails)
-    table = await operator.run("nodes", "show", "a")
-    digest = blocked["nodes"][0]["blocked"][0]["digest"]
+    table, again = await operator.run("nodes", "show", "a"), await operator.run("plan")
     wrong = await operator.run("approve", "deadbeefdeadbeef")
     approved = await operator.ask("approve", digest[:12])
     done = await operator.ask("reconcile", "now")
 
     new = issued["keys"][0]["key"]
-    assert [digest] == [one["digest"] for one in planned["nodes"][0]["blocked"]]
+    approve = f"x3fleet approve {digest[:12]}, then x3fleet reconcile now --node a"
+    assert (1, True) == (early.code, "x3fleet reconcile now keeps what it withholds" in early.err)
+    assert f"now --node a first, which does the rest, then {approve}" in advised.out
+    assert f"if that is right: {approve}" in again.out
+    assert [digest] == [one["digest"] for one in blocked["nodes"][0]["blocked"]]
     assert {"blocked"} == {planned["nodes"][0]["state"], blocked["nodes"][0]["state"]}
     assert {f"x3f-{key}-g1" for key in (*keys, new)} == meanwhile
     assert f"x3fleet approve {digest[:12]}" in table.out

@@ -86,14 +86,36 @@ def said(blocks: object) -> str:
     return "\n".join(str(text) for text in texts)
 
 
-def test_what_is_withheld_is_shown_with_the_command_that_approves_it() -> None:
+def blocked_report() -> FleetReport:
     blocked = BlockedSet("deletes", DIGEST, tuple(f"x3f-k{n}-g1" for n in range(5)))
     report = node(kind="Blocked", reason="TooManyDeletes")
     assert report.last is not None
     status = replace(report.last.status, blocked_sets=(blocked,))
-    told = replace(report, last=replace(report.last, status=status))
+    return FleetReport((replace(report, last=replace(report.last, status=status)),))
 
-    text = said(run_blocks(FleetReport((told,))))
+
+@pytest.mark.parametrize(
+    ("stored", "steps"),
+    [
+        ({("nl-1", DIGEST)}, f"x3fleet approve {DIGEST[:12]}, then x3fleet reconcile now"),
+        (
+            {("nl-2", DIGEST), ("nl-1", "0" * 64)},
+            "x3fleet reconcile now --node nl-1 first, which does the rest, "
+            f"then x3fleet approve {DIGEST[:12]}, then x3fleet reconcile now",
+        ),
+    ],
+    ids=["a run withheld it", "only seen by plan"],
+)
+def test_a_plan_advises_to_approve_only_what_can_be_approved(
+    stored: set[tuple[str, str]], steps: str
+) -> None:
+    text = said(plan_blocks(blocked_report(), every=False, stored=stored))
+
+    assert f"    if that is right: {steps} --node nl-1" in text.splitlines()
+
+
+def test_what_is_withheld_is_shown_with_the_command_that_approves_it() -> None:
+    text = said(run_blocks(blocked_report()))
 
     assert "Blocked/TooManyDeletes: it is so" in text
     assert "5 clients (deletes): x3f-k0-g1, x3f-k1-g1, x3f-k2-g1 ..." in text
