@@ -4,7 +4,8 @@ One text for a run of our own and for one that a controller answered, whose docu
 Callers: `reports`, `following`. Not here: making the document (`reports`, `controller.runtime`).
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from cli.advice import advise, full_name
@@ -12,7 +13,7 @@ from cli.exits import Exit
 from cli.render import Block, Cell, Grid, Text, Tone, count
 
 Document = dict[str, Any]
-Stored = Set[tuple[str, str]]
+Stored = AbstractSet[tuple[str, str]]
 """Sets that the controller keeps as withheld: each its node and its digest."""
 
 TONES = {

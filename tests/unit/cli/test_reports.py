@@ -100,8 +100,10 @@ def blocked_report() -> FleetReport:
         ({("nl-1", DIGEST)}, f"x3fleet approve {DIGEST[:12]}, then x3fleet reconcile now"),
         (
             {("nl-2", DIGEST), ("nl-1", "0" * 64)},
-            "x3fleet reconcile now --node nl-1 first, which does the rest, "
-            f"then x3fleet approve {DIGEST[:12]}, then x3fleet reconcile now",
+            (
+                "x3fleet reconcile now --node nl-1 first, which does the rest, "
+                f"then x3fleet approve {DIGEST[:12]}, then x3fleet reconcile now"
+            ),
         ),
     ],
     ids=["a run withheld it", "only seen by plan"],
