@@ -18,7 +18,7 @@ _ADVICE = {
     "ClockSkew": "correct the clock of the panel's server, or ours",
     "PanelPoisoned": "give that client an email on the panel, or delete it there",
     "EmailTaken": "x3fleet keys rotate KEY gives the key another email",
-    "DeleteRefused": "delete it by hand on the panel; it is switched off meanwhile",
+    "DeleteRefused": "delete it by hand on the panel",
     "Fighting": "find out who else writes to this panel",
     "NoInbounds": "make one on the panel, switch it on there, or correct spec.inbounds",
     "InboundMissing": "put it back on the panel; if another is to carry its keys: "

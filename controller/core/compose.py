@@ -24,7 +24,8 @@ Seeds = Mapping[tuple[KeyId, Generation], bytes]
 RESTORE_RUNG = 2
 """From this failed delete on, the recorded credential is restored before the next try."""
 DISABLE_RUNG = 3
-"""At this one the client is switched off, so that it serves nobody while it stays a debt."""
+"""From this one on a client that is on is switched off: it serves nobody while it stays a debt."""
+SEEDLESS = "its seed is missing, or these encryption keys do not open it"
 _BY_WHAT_IS_SEEN = frozenset({Verb.DELETE, Verb.ENABLE, Verb.DISABLE, Verb.DETACH})
 _BULK = {
     Verb.CREATE: "bulk_create",
@@ -50,6 +51,15 @@ def _writes_secrets(action: Action) -> bool:
     if action.current is None or action.verb not in _BY_WHAT_IS_SEEN:
         return True
     return action.row is not None and action.row.delete_attempts >= RESTORE_RUNG
+
+
+def lacks_seed(action: Action, seeds: Seeds) -> bool:
+    """Tell whether an action would write credentials that nobody knows.
+
+    Whatever else is done to a client names it by what the panel shows of it.
+    """
+    writes = action.verb in (Verb.CREATE, Verb.UPDATE)
+    return writes and action.key is not None and not seeds.get((action.key, action.generation))
 
 
 def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientRecord:
@@ -158,7 +168,7 @@ def _secrets(action: Action, desired: Desired, seeds: Seeds) -> ClientSecrets:
     else:
         seed = seeds.get((action.key, action.generation), b"")
     if not seed:
-        # A generation whose seed is gone can only be deleted, by what the panel shows of it.
+        # A generation whose seed is gone can only be switched or deleted, by what the panel shows of it.
         seen = action.current
         return ClientSecrets(
             uuid=seen.uuid if seen else "",

@@ -257,13 +257,15 @@ class Finalise(Effect[None]):
 class RecordRows(Effect[None]):
     """Store rows as they now are: seen live, a create without an answer, a refused delete.
 
-    `healed`: emails whose drift was written over in this slice, counted for `Drifted/Fighting`.
+    `tried`: emails whose drift was written over in this slice, counted for `Drifted/Fighting`.
+    `healed`: those of them that the look then showed as they should be.
     """
 
     node: NodeName
     rows: tuple[JournalRow, ...]
     epoch: Epoch
     healed: tuple[Email, ...] = ()
+    tried: tuple[Email, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,9 @@ def reconcile(
 
 def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
     """Look, plan and check, and write nothing anywhere: the same plan that `reconcile` would run."""
+    if target.mode is Mode.PAUSED:
+        desired = yield from perform(ReadDesired(target.node))
+        return Result(target.node, status_paused(desired, now), Mode.PAUSED)
     look = yield from perform(Observe(target))
     desired = yield from perform(ReadDesired(target.node))
     if isinstance(look, NotObserved):
@@ -240,4 +243,5 @@ def _result(turn: Turn, status: NodeStatus) -> Result:
         cut=turn.cut,
         width=turn.width,
         not_observed=turn.lost,
+        trusted=turn.checked.is_trusted,
     )

@@ -44,7 +44,8 @@ class Result:
 
     `plan`: the first plan of the turn, what a dry run prints. `remaining`: the last one.
     `created`, `deleted`, `updated`: proved by a look. `refused`: email and cause.
-    `cut`: the turn ended before its work did, and the next one goes on at once.
+    `cut`: the turn ended before its work did, and the next one goes on at once. `trusted`: the last look
+    came from our panel, whole and not outdated.
     """
 
     node: NodeName
@@ -64,11 +65,12 @@ class Result:
     cut: bool = False
     width: int = 0
     not_observed: NotObserved | None = None
+    trusted: bool = True
 
     @property
     def verified(self) -> int:
-        """Clients that the last look showed as they should be."""
-        return self.remaining.live
+        """Clients that the last look showed as they should be; a look that is not trusted shows none."""
+        return self.remaining.live if self.trusted else 0
 
     @property
     def writes(self) -> int:
@@ -115,13 +117,13 @@ def status_unseen(
     refused = desired.status.refused_fingerprint
     if seen.reason is NotSeen.CREDENTIALS_REFUSED:
         refused = target.fingerprint
+    before = desired.status.backoff
+    after = next_backoff(before, ended_unseen(seen), seen.at or now, chance, seen.retry_after)
     return replace(
         desired.status,
         conditions=keep_since(conditions, desired.status.conditions, now),
         refused_fingerprint=refused,
-        backoff=next_backoff(
-            desired.status.backoff, ended_unseen(seen), seen.at or now, chance, seen.retry_after
-        ),
+        backoff=before if after is before else replace(after, tried_revision=desired.revision),
     )
 
 
@@ -159,7 +161,8 @@ def status_seen(
             found.append(Condition(ConditionType.RECONCILING, "Working", message))
     ready = _readiness([c for c in found if c.reason not in _WARNINGS], look, desired)
     before = desired.status
-    empty = any(r.condition.reason == "EmptyDesired" for r in checked.refusals)
+    reasons = {refusal.condition.reason for refusal in checked.refusals}
+    is_strange = "IdentityChanged" in reasons
     return NodeStatus(
         conditions=keep_since((ready, *found), before.conditions, now),
         version=look.version,
@@ -167,10 +170,10 @@ def status_seen(
         guid=look.guid or before.guid,
         xray=look.xray.value,
         observed_revision=before.observed_revision if plan.actions else desired.revision,
-        counts=_counts(plan),
+        counts=_counts(plan, is_ours=not is_strange),
         owned_seen=plan.owned_seen,
         # While the guard holds, what was wanted before must not be forgotten.
-        placed_seen=before.placed_seen if empty else plan.wanted_keys,
+        placed_seen=before.placed_seen if "EmptyDesired" in reasons else plan.wanted_keys,
         blocked_sets=tuple(r.blocked for r in checked.refusals if r.blocked is not None),
         plan_digest=plan.digest if plan.actions else Digest(""),
         refused_fingerprint="",
@@ -209,9 +212,10 @@ def _drift_conditions(
         found.append(("UnverifiedVersion", f"{look.version} is newer than what was verified"))
     debts = [a for a in plan.of(Verb.DELETE) if a.row is not None and a.row.delete_attempts >= 3]
     if debts:
-        found.append(
-            ("DeleteRefused", f"the panel keeps {debts[0].email} and {len(debts) - 1} more")
-        )
+        on = sum(a.current is not None and a.current.enable for a in debts)
+        state = f"{on} of them switched on" if on else "switched off"
+        kept = f"the panel keeps {debts[0].email} and {len(debts) - 1} more"
+        found.append(("DeleteRefused", f"{kept}, {state}"))
     return [Condition(ConditionType.DRIFTED, reason, message) for reason, message in found]
 
 
@@ -236,11 +240,11 @@ def _inbound_drift(look: Observation, plan: Plan, desired: Desired) -> list[tupl
     return found
 
 
-def _counts(plan: Plan) -> Counts:
+def _counts(plan: Plan, *, is_ours: bool) -> Counts:
     verbs = Counter(action.verb for action in plan.actions)
     return Counts(
         desired=plan.wanted_keys,
-        live=plan.live,
+        live=plan.live if is_ours else 0,
         pending=verbs[Verb.CREATE] + len(plan.waiting),
         deleting=verbs[Verb.DELETE],
         foreign=len(plan.foreign),

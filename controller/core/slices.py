@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from controller.core.compose import (
     DISABLE_RUNG,
     RESTORE_RUNG,
+    SEEDLESS,
     Seeds,
     compose_record,
     compose_row,
     cut_writes,
+    lacks_seed,
     restore,
     seeds_needed,
 )
@@ -173,6 +175,9 @@ def count_refused(
 def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     """Update, journal the intent, create, look, and record what is proved."""
     seeds = yield from read_seeds(turn, piece)
+    lacking = {a.email.lower() for a in piece if lacks_seed(a, seeds)}
+    turn.given_up |= dict.fromkeys(lacking, SEEDLESS)
+    piece = tuple(a for a in piece if a.email.lower() not in lacking)
     pairs = [(action, compose_record(action, turn.desired, seeds)) for action in piece]
     creates = [pair for pair in pairs if pair[0].verb is Verb.CREATE]
     if creates:
@@ -185,17 +190,16 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if not tried or not (yield from look_again(turn)):
         return
     sent = {member.email.lower() for write, _ in tried for member in write.members}
-    healed = tuple(
-        a.email
-        for a in piece
-        if (a.drift or a.email.lower() in turn.cleared) and a.email.lower() in sent
+    drifted = {a.email.lower() for a in piece if a.drift} | turn.cleared
+    yield from learn(
+        turn,
+        tuple(a.email for a in piece if a.email.lower() in drifted & sent),
+        created={a.email.lower() for a, _ in creates},
     )
-    yield from learn(turn, healed, created={a.email.lower() for a, _ in creates})
-    left = {action.email.lower() for action in turn.plan.actions}
     changed = {a.email.lower() for a in piece if a.verb is not Verb.CREATE}
-    turn.updated += len((changed & sent) - left)
+    turn.updated += len((changed & sent) - turn.unproved())
     turn.narrow(tried)
-    if is_placeholder_action(piece[0]):
+    if any(map(is_placeholder_action, piece)):
         live = {row.email for row in turn.desired.journal if row.state is JournalState.LIVE}
         turn.held_inbounds |= {i for a in piece if a.email not in live for i in a.inbound_ids}
 
@@ -219,14 +223,22 @@ def take_back(turn: Turn, creates: list[Action], tried: list[tuple[Write, Outcom
     turn.put_rows(rows)
 
 
-def learn(turn: Turn, healed: tuple[Email, ...] = (), created: Iterable[str] = ()) -> Steps[None]:
-    """Record what the last look proved: seen, equal, or found without a row."""
+def learn(turn: Turn, tried: tuple[Email, ...] = (), created: Iterable[str] = ()) -> Steps[None]:
+    """Record what the last look proved: seen, equal, or found without a row.
+
+    Args:
+        turn: its last look.
+        tried: emails whose drift this slice wrote over.
+        created: lower-cased emails that it created.
+    """
     if not turn.checked.is_trusted:
         return
     learned = turn.plan.learned
-    if not learned and not healed:
+    if not learned and not tried:
         return
-    yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed))
+    left = turn.unproved()
+    healed = tuple(email for email in tried if email.lower() not in left)
+    yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed, tried))
     # A placeholder counts nowhere.
     proved = {row.email.lower() for row in learned if row.key is not None}
     turn.created += len(proved & set(created))
@@ -322,10 +334,10 @@ def _delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Itera
         if rung == 0:
             together.append((record, turn.width))
             continue
-        if rung == RESTORE_RUNG and action.current is not None:
+        if rung == RESTORE_RUNG and action.current is not None and not lacks_seed(action, seeds):
             restored = compose_record(restore(action), turn.desired, seeds)
             alone.append((Verb.UPDATE, restored))
-        if rung == DISABLE_RUNG and action.current is not None and action.current.enable:
+        if rung >= DISABLE_RUNG and action.current is not None and action.current.enable:
             alone.append((Verb.DISABLE, record))
         else:
             alone.append((Verb.DELETE, record))

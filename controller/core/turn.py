@@ -162,6 +162,12 @@ class Turn:
                     cause = skipped.get(email) or outcome.cause or "accepted, but not stored"
                     self.given_up[email] = cause
 
+    def unproved(self) -> frozenset[str]:
+        """Return the emails that the last look does not show as they should be, lower-cased."""
+        plan = self.plan
+        left = (*plan.missing, *(a.email for a in plan.actions), *(w.email for w in plan.waiting))
+        return frozenset(email.lower() for email in left)
+
     def put_rows(self, rows: Iterable[JournalRow]) -> None:
         """Take rows into this turn's picture of the journal."""
         fresh = {row.email.lower(): row for row in rows}

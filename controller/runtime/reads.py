@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import Text, and_, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -40,6 +41,7 @@ from controller.runtime.tables import (
     REVISION,
 )
 from controller.runtime.versions import StatusVersions
+from controller.telemetry import events
 from desired_state.model.errors import ConfigError
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Digest, Email, Generation, InboundId, KeyId, NodeName, Revision
@@ -50,9 +52,12 @@ from desired_state.model.request import RequestKind
 from desired_state.queries.node import TargetUnresolved, node_target
 from desired_state.store.convert import node_from, policy_from, seed_place
 from desired_state.store.engine import Store
+from desired_state.store.errors import SecretUnreadable
 from desired_state.store.installation import read_ownership
 from desired_state.store.tables.desired import NodeRow, PolicyRow
 from desired_state.store.watch import Watch
+
+log = structlog.get_logger(__name__)
 
 TOMBSTONES_LIVE = timedelta(days=30)
 """Longer than the oldest backup that somebody may restore."""
@@ -71,7 +76,8 @@ class Approach:
 
     `glance`: of the database file when this was read, see `store.watch`.
     `fault`: why its panel cannot be contacted at all. `refused`: the panel refused these very
-    credentials and nobody has asked for another try. `asked`: a person asks for one now.
+    credentials and nobody has asked for another try. `asked`: a person asks for one now. `failing`: the
+    last look failed.
     """
 
     target: NodeTarget
@@ -79,6 +85,7 @@ class Approach:
     fault: str | None = None
     refused: bool = False
     asked: bool = False
+    failing: bool = False
     glance: int | None = None
 
 
@@ -117,14 +124,20 @@ class Reader:
             except ConfigError:
                 raise
             connection = await session.connection()
-            refused = await connection.scalar(
-                select(NODE_STATUS.c.refused_fingerprint).where(NODE_STATUS.c.node == node)
-            )
+            query = select(
+                NODE_STATUS.c.refused_fingerprint,
+                NODE_STATUS.c.failures,
+                NODE_STATUS.c.connected_at,
+            ).where(NODE_STATUS.c.node == node)
+            refused, failures, connected_at = (await connection.execute(query)).one_or_none() or (
+                "", 0, None,
+            )  # fmt: skip
+            failing = failures > 0 and connected_at is None
             if not refused or refused != target.fingerprint:
-                return Approach(target, revision)
+                return Approach(target, revision, failing=failing)
             requests = await _requests(connection, node)
         asked = any(request.kind is RequestKind.RESUME for request in requests)
-        return Approach(target, revision, refused=not asked, asked=asked)
+        return Approach(target, revision, refused=not asked, asked=asked, failing=failing)
 
     async def approach_since(self, before: Approach) -> Approach:
         """Approach anew if any command has run since; a glance or one row otherwise."""
@@ -173,10 +186,9 @@ class Reader:
     async def seeds(
         self, wanted: tuple[tuple[KeyId, Generation], ...]
     ) -> Mapping[tuple[KeyId, Generation], bytes]:
-        """Read and open seeds; a generation without one is left out.
+        """Read and open seeds; a generation without one, or with one that does not open, is left out.
 
-        Raises:
-            SecretUnreadable: one was sealed with other keys, or for another place.
+        A seed that was sealed with other keys holds up its own key and no neighbour.
         """
         asked = set(wanted)
         keys = sorted({key for key, _ in wanted})
@@ -190,8 +202,15 @@ class Reader:
                 for key, generation, seed in await connection.execute(query):
                     if (key, generation) in asked:
                         sealed[KeyId(key), Generation(generation)] = seed
-        vault = self._store.vault
-        return {(k, g): vault.open(seed, seed_place(k, g)) for (k, g), seed in sealed.items()}
+        opened, closed = {}, []
+        for (key, generation), seed in sealed.items():
+            try:
+                opened[key, generation] = self._store.vault.open(seed, seed_place(key, generation))
+            except SecretUnreadable:
+                closed.append(f"{key}-g{generation}")
+        if closed:
+            log.error(events.SEEDS_UNREADABLE, seeds=len(closed), first=min(closed))
+        return opened
 
     async def _read(
         self, session: AsyncSession, node: NodeName, now: datetime, overlay: Overlay

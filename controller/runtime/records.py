@@ -334,7 +334,7 @@ async def _states(
 
 
 async def _count_heals(connection: AsyncConnection, effect: fx.RecordRows, now: datetime) -> None:
-    if not effect.healed:
+    if not effect.tried:
         return
     query = select(HEAL.c.email, HEAL.c.times).where(HEAL.c.node == effect.node)
     known = {row[0]: row[1] for row in await connection.execute(query)}
@@ -350,7 +350,7 @@ async def _count_heals(connection: AsyncConnection, effect: fx.RecordRows, now: 
             delete(HEAL).where(HEAL.c.node == effect.node, HEAL.c.email.in_(some))
         )
     rows = []
-    for email in dict.fromkeys(effect.healed):
+    for email in dict.fromkeys(effect.tried):
         recent = [at for at in known.get(email, ()) if datetime.fromisoformat(at) > oldest]
         rows.append({"node": effect.node, "email": email, "times": [*recent, now.isoformat()]})
     await upsert(connection, HEAL, rows)

@@ -112,6 +112,8 @@ class FakeStore:
     changes: int = 0
     fleet_floor: int = 20
     ownership: Ownership = OWNERSHIP
+    lost_seeds: frozenset[KeyId] = frozenset()
+    """Keys whose seeds cannot be opened."""
     _readings: dict[NodeName, tuple[int, Desired]] = field(default_factory=dict)
 
     def copy(self) -> "FakeStore":
@@ -198,7 +200,7 @@ class FakeStore:
         return {
             (key, generation): seed_of(key, generation)
             for key, generation in effect.wanted
-            if key in self.keys
+            if key in self.keys and key not in self.lost_seeds
         }
 
     def _key_on_node(self, key: KeyRow, node: NodeName, placement: Placement | None) -> KeyOnNode:
@@ -269,7 +271,7 @@ class FakeStore:
                 self._upsert(effect.rows, now)
             case fx.RecordRows():
                 self._upsert(effect.rows, now)
-                self.heals += tuple((row.name, email, now) for email in effect.healed)
+                self.heals += tuple((row.name, email, now) for email in effect.tried)
             case fx.Finalise():
                 self._finalise(effect, now)
             case fx.WriteStatus():

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from controller.core.desired import KeyOnNode
 from controller.runtime.keys_here import NOTHING_MORE, Overlay
@@ -17,7 +18,7 @@ from desired_state.model.node import AuthRefs, Mode, SecretRef, Tls, TlsKind
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.queries.node import TargetUnresolved, node_target
 from desired_state.store.convert import node_from
-from desired_state.store.tables.desired import NodeRow
+from desired_state.store.tables.desired import KeyGenerationRow, NodeRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import GIB, make_bundle, make_node_spec, make_policy, make_tariff
 from tests.data import rows
@@ -228,6 +229,23 @@ async def test_seeds_are_opened_for_exactly_what_is_wanted(store, issued):
     assert [second] == list(found)
     assert 32 == len(found[second])
     assert found[second] != (await reader.seeds(((issued.key.id, Generation(1)),))).popitem()[1]
+
+
+async def test_a_seed_that_does_not_open_is_left_out_and_its_neighbours_are_read(store, issued):
+    """As after a time with another encryption key; here it was sealed for another place."""
+    async with begin(store, "test") as work:
+        other = await keys.issue(work, MONTH)
+        foreign = select(KeyGenerationRow.seed).where(KeyGenerationRow.key_id == other.key.id)
+        await work.session.execute(
+            update(KeyGenerationRow)
+            .where(KeyGenerationRow.key_id == issued.key.id)
+            .values(seed=foreign.scalar_subquery())
+        )
+    wanted = ((issued.key.id, Generation(1)), (other.key.id, Generation(1)))
+
+    found = await Reader(store, StatusVersions(), SoleLease()).seeds(wanted)
+
+    assert [wanted[1]] == list(found)
 
 
 # -- the connection --------------------------------------------------------------------------------
