@@ -218,8 +218,8 @@ class Daemon:
             self.nodes.add(node, priority=Priority.ASKED)
         if woken.scheduler:
             self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
-        elif woken.requests:
-            self._job_queue.add(PLACE, priority=Priority.ASKED)
+        if woken.requests:
+            self._place_for_requests()
 
     async def _follow_claims(self) -> None:
         """Look at nodes that were claimed, or that another replica made work for."""
@@ -232,31 +232,33 @@ class Daemon:
             await self._sweep()
             await self._requests.refresh()
             self._job_queue.add(PLACE, priority=Priority.RETRY)
+            self._place_for_requests()
 
     async def _sweep(self) -> int:
         """Enqueue every node of ours that is not in the queue; returns how many there are."""
         query = (
-            select(NodeRow.name, NODE_STATUS.c.next_look_at)
+            select(NodeRow.name, NODE_STATUS.c.next_look_at, NODE_STATUS.c.tried_revision)
             .outerjoin(NODE_STATUS, NODE_STATUS.c.node == NodeRow.name)
             .order_by(NodeRow.name)
         )
         held = self.controller.lease.nodes()
         async with self.controller.store.reading() as session:
-            revision = Revision(await session.scalar(select(REVISION.c.value)) or 0)
             rows = (await session.execute(query)).all()
-        ours = [(NodeName(n), at) for n, at in rows if held is None or n in held]
-        for node, next_look_at in ours:
+        ours = [(NodeName(n), at, tried) for n, at, tried in rows if held is None or n in held]
+        for node, next_look_at, tried in ours:
             if not self.nodes.knows(node):
-                self._take_up(node, next_look_at, revision)
+                self._take_up(node, next_look_at, Revision(tried or 0))
         return len(ours)
 
-    def _take_up(self, node: NodeName, next_look_at: datetime | None, revision: Revision) -> None:
-        """Begin with a node: at once, or when the back-off that was stored is over."""
-        after_s = 0.0
+    def _take_up(self, node: NodeName, next_look_at: datetime | None, tried: Revision) -> None:
+        """Begin with a node; its turn waits for the end of the back-off that was stored.
+
+        Unless it was declared otherwise since it was tried, perhaps while no controller ran.
+        """
         if next_look_at is not None:
             after_s = Backoff(next_look_at=next_look_at).left_s(self.controller.clock.now())
-            self._turns.delay(node, after_s, revision)
-        self.nodes.add(node, priority=Priority.ROUTINE, after_s=after_s)
+            self._turns.delay(node, after_s, tried)
+        self.nodes.add(node, priority=Priority.ROUTINE)
 
     # -- the scheduler's pass ----------------------------------------------------------------------
 
@@ -266,12 +268,24 @@ class Daemon:
             after_s = max(1.0, PASS_SHARE * self._pass_s)
             self._job_queue.add(PLACE, priority=Priority.RETRY, after_s=after_s)
 
+    def _place_for_requests(self) -> None:
+        """Place first, as a run of one's own does; the leader does it where there are several."""
+        if self.controller.lease.leads:
+            self._job_queue.add(PLACE, priority=Priority.ASKED)
+        else:
+            self._let_requests_pass()
+
+    def _let_requests_pass(self) -> None:
+        for node in self._requests.placed():
+            self.nodes.add(node, priority=Priority.ASKED)
+
     async def _place(self) -> None:
         controller = self.controller
         async with controller.store.reading() as session:
             revision = int(await session.scalar(select(REVISION.c.value)) or 0)
         stamp = revision, controller.versions.total
         if controller.lease.alone and self._placed == stamp:
+            self._let_requests_pass()
             return
         now = asyncio.get_running_loop().time
         started_s = now()
@@ -286,6 +300,7 @@ class Daemon:
         self._requests.reopen(summary.nodes)
         for node in summary.nodes:
             self.nodes.add(node, priority=Priority.CUSTOMER)
+        self._let_requests_pass()
 
 
 def _count_job(name: str, duration_s: float, done: bool) -> None:  # noqa: FBT001 - a hook's shape

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from controller.core.observed import NotObserved, Observation
 from controller.core.result import Result
 from controller.jobs.place import PlacementSummary, compute_placements, place, summarise
+from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.panel import PanelPool
@@ -33,7 +34,8 @@ from controller.runtime.single import hold_lock
 from controller.runtime.versions import StatusVersions
 from controller.runtime.worker import Limits, TurnReport, Worker
 from controller.settings import ControllerSettings
-from controller.telemetry import events
+from controller.telemetry import events, metrics
+from controller.telemetry.observers import RetryMeter
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
 from desired_state.store.engine import Store, open_store
@@ -284,7 +286,7 @@ async def open_controller(
     gc.set_threshold(*COLLECT_AFTER)
     async with open_store(settings.store, clock=time) as store:
         await check_version(store)
-        pool = PanelPool(clock=time, observer=observer)
+        pool = PanelPool(clock=time, observer=observer, budget=RetryBudget(RetryMeter()))
         lease: Lease = SoleLease()
         if kind is HolderKind.DAEMON and not store.is_sqlite:
             terms = settings.service.replicas
@@ -305,7 +307,7 @@ def build_controller(
     lease: Lease | None = None,
 ) -> Controller:
     """Put a controller together from open parts."""
-    versions, brake = StatusVersions(), Brake()
+    versions, brake = StatusVersions(), Brake(metrics.EVENT_LOOP_LAG.observe)
     lease = lease or SoleLease()
     records = Records(store, versions, lease)
     worker = Worker(

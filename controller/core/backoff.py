@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from desired_state.model.ids import Revision
+
 FIRST_S = 5.0
 LONGEST_S = 900.0
 SLOW_S = 900.0
@@ -50,6 +52,7 @@ class Backoff:
     `failures`: looks in a row that failed; 0 once recovered. `next_look_at`: not before; None: at the
     usual time, or, after refused credentials, never. `connected_at`: since when it answers again
     without being recovered. `recovered_at`: the last time it was. `flaps`: how often it fell soon after.
+    `tried_revision`: of desired state at the last look that failed; what is declared later is tried at once.
     """
 
     failures: int = 0
@@ -57,6 +60,7 @@ class Backoff:
     connected_at: datetime | None = None
     recovered_at: datetime | None = None
     flaps: int = 0
+    tried_revision: Revision = Revision(0)
 
     @property
     def is_failing(self) -> bool:

@@ -35,7 +35,7 @@ from controller.panels.api.errors import (
 from controller.panels.api.outcomes import Standing, describe, stand
 from controller.panels.wire.answers import Legible
 
-_STATUS = "panel/api/server/status"
+STATUS_PATH = "panel/api/server/status"
 _LIST_2X = "panel/api/inbounds/list"
 _STATUS_LOOKS = 4
 """A panel's first status after its start is null; a real one follows within seconds."""
@@ -132,7 +132,7 @@ async def greet(channel: Channel, *, by_form: bool) -> Greeting:
     if by_form:
         asked = await _probe(channel, "POST", "getTwoFactorEnable")
         second_factor = _flag_or_text(asked) is True
-    stranger = await _probe(channel, "GET", _STATUS, anonymous=True)
+    stranger = await _probe(channel, "GET", STATUS_PATH, anonymous=True)
     # A stranger is told 401 from 3.0.2 on, 404 before.
     if stranger.status == 401:
         return Greeting(Era.CSRF, (3, 0, 2), None, second_factor)
@@ -273,7 +273,7 @@ async def _status(channel: Channel, clock: Clock) -> _Status:
     for look in range(_STATUS_LOOKS):
         if look:
             await clock.sleep(_STATUS_WAIT_S)
-        answer = await channel.ask(Ask(Kind.PROBE, "GET", _STATUS))
+        answer = await channel.ask(Ask(Kind.PROBE, "GET", STATUS_PATH))
         _check_status(channel, answer)
         status = parse_envelope(answer, _Status).obj
         if status is not None:

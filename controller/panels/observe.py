@@ -24,7 +24,7 @@ class Look:
     shared_keys: SharedKeys
 
 
-async def observe(api: PanelApi, now: datetime) -> Look | NotObserved:
+async def observe(api: PanelApi, now: datetime, *, careful: bool = False) -> Look | NotObserved:
     """Look at a panel.
 
     A panel that was upgraded (or set back) since it was connected to is looked at again at once, in
@@ -33,8 +33,11 @@ async def observe(api: PanelApi, now: datetime) -> Look | NotObserved:
     Args:
         api: of the node.
         now: for the moment before which another try is useless.
+        careful: it did not answer lately, so one cheap call comes before login and lists.
     """
     try:
+        if careful:
+            await api.knock()
         try:
             return await _look(api)
         except (PanelChanged, PanelContractBroken):
@@ -69,6 +72,7 @@ def _observation(api: PanelApi, info: PanelInfo, sight: Sight) -> Observation:
         guid=sight.guid,
         xray=sight.xray,
         clock_skew=api.clock_skew,
+        certificate_until=api.certificate_until,
         unverified_version=info.unverified_version,
         torn=sight.torn,
         requests=len(sight.answers),

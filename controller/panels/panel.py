@@ -11,6 +11,7 @@ from controller.core.effects import Outcome, Verdict, Write
 from controller.core.features import Features
 from controller.core.observed import NotObserved, Observation
 from controller.panels.act import act
+from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.api.errors import PanelError
@@ -31,6 +32,7 @@ class Panel:
         target: address, credentials and TLS.
         clock: wall clock, elapsed time and waiting.
         observer: told of every exchange.
+        budget: of repetitions, one for all panels.
         transport: instead of the network, for tests.
     """
 
@@ -40,6 +42,7 @@ class Panel:
         *,
         clock: Clock | None = None,
         observer: Observer | None = None,
+        budget: RetryBudget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.target = target
@@ -48,15 +51,17 @@ class Panel:
         self._shared_keys: SharedKeys = frozenset()
         self._api: PanelApi | PanelError
         try:
-            self._api = PanelApi(target, clock=self._clock, observer=observer, transport=transport)
+            self._api = PanelApi(
+                target, clock=self._clock, observer=observer, budget=budget, transport=transport
+            )
         except PanelError as error:
             self._api = error
 
-    async def observe(self) -> Observation | NotObserved:
-        """Look once."""
+    async def observe(self, *, careful: bool = False) -> Observation | NotObserved:
+        """Look once; `careful`: with one cheap call first, at a panel that did not answer lately."""
         if isinstance(self._api, PanelError):
             return self._api.to_not_observed(self._clock.now())
-        look = await observe(self._api, self._clock.now())
+        look = await observe(self._api, self._clock.now(), careful=careful)
         if isinstance(look, NotObserved):
             return look
         self._features = look.observation.features
@@ -90,10 +95,18 @@ class PanelPool:
     Args:
         clock: for every panel.
         observer: for every panel.
+        budget: of repetitions, for all of them together.
     """
 
-    def __init__(self, *, clock: Clock | None = None, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        budget: RetryBudget | None = None,
+    ) -> None:
         self._clock = clock
+        self._budget = budget or RetryBudget()
         self._observer = observer
         self._panels: dict[NodeName, Panel] = {}
 
@@ -102,7 +115,7 @@ class PanelPool:
         known = self._panels.get(target.node)
         if known is not None and _reach(known.target) == _reach(target):
             return known
-        panel = Panel(target, clock=self._clock, observer=self._observer)
+        panel = Panel(target, clock=self._clock, observer=self._observer, budget=self._budget)
         self._panels[target.node] = panel
         if known is not None:
             await known.close()

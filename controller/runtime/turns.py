@@ -180,7 +180,11 @@ class Turns:
             return Ended(backoff_s=min(pause_s, LONGEST_PAUSE_S) * (0.5 + self._draw() / 2))
         return Ended(
             goes_on=more,
-            settled=result.is_in_sync and not result.remaining.waiting,
+            settled=(
+                result.is_in_sync
+                and not result.remaining.waiting
+                and not result.status.backoff.is_failing
+            ),
             override_s=turn.resync_s,
             due_s=due_s,
             backoff_s=self._backoff_s(result),

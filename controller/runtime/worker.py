@@ -8,7 +8,7 @@ the lease, the 20 s, the node's mode and address. Not here: what to do (`control
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -205,7 +205,9 @@ class Worker:
 
     async def _reconcile(self, turn: _Turn) -> Result:
         width = self._widths.get(turn.node, START)
-        result = await self._drive(turn, reconcile(turn.approach.target, turn.started_at, width))
+        chance = int.from_bytes(self._randomness.draw(4), "big") / 2**32
+        steps = reconcile(turn.approach.target, turn.started_at, width, chance)
+        result = await self._drive(turn, steps)
         if result.width:
             self._widths[turn.node] = result.width
         if turn.recorded or result.sent:
@@ -261,16 +263,24 @@ class Worker:
     # -- the panel ---------------------------------------------------------------------------------
 
     async def _observe(self, turn: _Turn) -> Observation | NotObserved:
+        look = await self._look(turn)
+        if isinstance(look, NotObserved):
+            # The pause begins when the try is over, however long it took.
+            return replace(look, at=self._clock.now())
+        return look
+
+    async def _look(self, turn: _Turn) -> Observation | NotObserved:
         approach = turn.approach
         if approach.fault is not None:
             return NotObserved(turn.node, NotSeen.NOT_CONFIGURED, approach.fault)
         if approach.refused:
             message = "the panel refused these credentials; correct them, or see nodes resume"
             return NotObserved(turn.node, NotSeen.CREDENTIALS_REFUSED, message)
+        careful = approach.failing and turn.panel is None
         panel = turn.panel = await self._pool.panel(approach.target)
         try:
             async with self._until_over(turn):
-                look = await panel.observe()
+                look = await panel.observe(careful=careful)
         except TimeoutError:
             message = f"the turn ended after {self._limits.turn_s:.0f} s, during a look"
             return NotObserved(turn.node, NotSeen.TIMEOUT, message)

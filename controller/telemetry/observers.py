@@ -130,6 +130,18 @@ class PanelExchanges:
             _count_call(exchange.node, verb, _answer_of(exchange), exchange.duration_s)
 
 
+class RetryMeter:
+    """The meter of a process's budget of repeated reads."""
+
+    def budget_left(self, tokens: int) -> None:
+        """So many tokens are left."""
+        metrics.RETRY_BUDGET.set(tokens)
+
+    def budget_exhausted(self) -> None:
+        """A read was not repeated."""
+        metrics.RETRY_BUDGET_EXHAUSTED.inc()
+
+
 def count_write(node: NodeName, verb: Verb, members: int, outcome: Outcome) -> None:
     """Count one write by its verdict, and its members by theirs."""
     answer = _ANSWERS[outcome.verdict]

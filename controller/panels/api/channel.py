@@ -19,6 +19,7 @@ import httpx
 import stamina
 
 from controller.panels.api.body import BodyTooLarge, read_body
+from controller.panels.api.budget import RetryBudget
 from controller.panels.api.clock import Clock
 from controller.panels.api.envelope import Answer
 from controller.panels.api.errors import (
@@ -30,7 +31,7 @@ from controller.panels.api.errors import (
     PanelUnreachable,
 )
 from controller.panels.api.paths import join
-from controller.panels.api.tls import chain_of, make_context, tls_mismatch
+from controller.panels.api.tls import Certificate, chain_of, make_context, tls_mismatch
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
 
@@ -151,6 +152,7 @@ class Channel:
         clock: for durations and the panel's time.
         observer: told of every exchange.
         patience: time limits.
+        budget: of repetitions, one for all panels.
         transport: instead of the network, in tests.
     """
 
@@ -161,6 +163,7 @@ class Channel:
         clock: Clock,
         observer: Observer | None = None,
         patience: Patience | None = None,
+        budget: RetryBudget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.node = target.node
@@ -172,6 +175,8 @@ class Channel:
         self._clock = clock
         self._observer = observer
         self._patience = patience or Patience()
+        self._budget = budget or RetryBudget()
+        self._certificate = Certificate()
         self._date: datetime | None = None
         self._date_at_s = 0.0
         self._skew: timedelta | None = None
@@ -195,6 +200,11 @@ class Channel:
         """The panel's `Date` minus our clock at the last answer that carried one."""
         return self._skew
 
+    @property
+    def certificate_until(self) -> datetime | None:
+        """When the certificate of the last connection ends; None without TLS."""
+        return self._certificate.until
+
     def panel_now(self) -> datetime:
         """The panel's time, at most a second early, as a `Date` is cut; ours without one."""
         if self._date is None:
@@ -214,24 +224,31 @@ class Channel:
         """Send what may be repeated, up to 3 times in 10 s while the transport fails.
 
         A login is repeated only while it certainly did not arrive: a lost answer may be a refusal,
-        and refusals are counted.
+        and refusals are counted. Each repetition is paid from the process's budget.
 
         Raises:
             PanelError: the last failure.
         """
         last: Answer | Failure | None = None
+        tries = 0
 
         def may_repeat(error: Exception) -> bool:
             lost = isinstance(last, Failure) and last.sent and ask.kind is Kind.LOGIN
-            return isinstance(error, (PanelUnreachable, PanelTimeout)) and not lost
+            if tries >= _ATTEMPTS or lost:
+                return False
+            if not isinstance(error, (PanelUnreachable, PanelTimeout)):
+                return False
+            return self._budget.take(timed_out=isinstance(error, PanelTimeout))
 
         async for attempt in stamina.retry_context(
             on=may_repeat, attempts=_ATTEMPTS, timeout=_ATTEMPTS_WITHIN_S
         ):
             with attempt:
+                tries += 1
                 last = await self.send(ask)
                 if isinstance(last, Failure):
                     raise last.error
+                self._budget.succeeded()
                 return last
         raise AssertionError  # pragma: no cover - stamina returns or raises
 
@@ -241,6 +258,7 @@ class Channel:
         try:
             async with asyncio.timeout(self._patience.total_s(ask.kind)):
                 response = await self._client.send(self._request(ask), stream=True)
+                self._certificate.note(response)
                 body, received = await read_body(response, LIMITS_BYTES[ask.kind])
         except (
             BodyTooLarge,

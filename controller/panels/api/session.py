@@ -7,7 +7,7 @@ Reads and logins raise `PanelError`; writes never raise. Not here: what a call m
 import asyncio
 import json as json_module
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 
 from controller.core.effects import Verdict
+from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import (
     Ask,
     Channel,
@@ -35,11 +36,12 @@ from controller.panels.api.login import FORM_TYPE, log_in
 from controller.panels.api.masking import mask, secrets_of
 from controller.panels.api.outcomes import Standing, WriteAnswer, describe, judge_write, stand
 from controller.panels.api.target import check_target
-from controller.panels.detect import PanelInfo, busy, greet, identify
+from controller.panels.detect import STATUS_PATH, PanelInfo, busy, greet, identify
 from desired_state.model.node import NodeTarget
 
 Form = Mapping[str, str]
 JSON_TYPE = "application/json"
+OK = 200
 
 
 class PanelApi:
@@ -54,6 +56,7 @@ class PanelApi:
         clock: wall clock, elapsed time and waiting.
         observer: told of every exchange.
         patience: time limits.
+        budget: of repetitions, one for all panels.
         transport: instead of the network, in tests.
 
     Raises:
@@ -67,6 +70,7 @@ class PanelApi:
         clock: Clock | None = None,
         observer: Observer | None = None,
         patience: Patience | None = None,
+        budget: RetryBudget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_target(target)
@@ -75,7 +79,12 @@ class PanelApi:
         self._secrets = secrets_of(target.credentials)
         self._clock = clock or SystemClock()
         self._channel = Channel(
-            target, clock=self._clock, observer=observer, patience=patience, transport=transport
+            target,
+            clock=self._clock,
+            observer=observer,
+            patience=patience,
+            budget=budget,
+            transport=transport,
         )
         self._session_lock = asyncio.Lock()
         self._write_lock = asyncio.Lock()
@@ -107,6 +116,26 @@ class PanelApi:
     def clock_skew(self) -> timedelta | None:
         """The panel's `Date` minus our clock at the last answer; None when there was none."""
         return self._channel.clock_skew
+
+    @property
+    def certificate_until(self) -> datetime | None:
+        """When the certificate of the last connection ends; None without TLS."""
+        return self._channel.certificate_until
+
+    async def knock(self) -> None:
+        """Ask once, as a stranger and without repetition, whether anything answers at all.
+
+        What comes first at a panel that did not answer lately: cheap for a server that is just
+        coming back, and it tells nobody a token.
+
+        Raises:
+            PanelError: nothing answers, or with nothing usable.
+        """
+        answer = await self._channel.send(Ask(Kind.PROBE, "GET", STATUS_PATH, anonymous=True))
+        if isinstance(answer, Failure):
+            raise answer.error
+        if stand(answer) is Standing.BUSY and answer.status != OK:
+            raise busy(answer, "knock")
 
     async def connect(self) -> PanelInfo:
         """Log in and find out which panel this is; the same answer again until something changes.

@@ -6,11 +6,13 @@ Callers: `channel`. Not here: addresses and requests.
 import hashlib
 import ssl
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography import x509
 
 from controller.panels.api.errors import PanelMisconfigured
 from desired_state.model.ids import NodeName
@@ -82,6 +84,27 @@ def _pinned_context(node: NodeName, pin: str) -> ssl.SSLContext:
     context = httpx.create_ssl_context(verify=False)
     context.sslobject_class = PinnedObject
     return context
+
+
+class Certificate:
+    """The certificate that a panel showed last, whether it was verified or not."""
+
+    def __init__(self) -> None:
+        self.until: datetime | None = None
+        self._seen = b""
+
+    def note(self, response: httpx.Response) -> None:
+        """Take it from the connection of an answer; one that cannot be read has no end."""
+        stream = response.extensions.get("network_stream")
+        connection = None if stream is None else stream.get_extra_info("ssl_object")
+        seen = None if connection is None else connection.getpeercert(binary_form=True)
+        if not seen or seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self.until = x509.load_der_x509_certificate(seen).not_valid_after_utc
+        except ValueError:
+            self.until = None
 
 
 def tls_mismatch(error: BaseException) -> str | None:

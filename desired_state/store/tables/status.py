@@ -24,7 +24,8 @@ class NodeStatusRow(StatusRow):
 
     `bound_guid`, `match_digest`, `bound_at`: the binding; `bound_at` None before the first one.
     The back-off: `failures` looks in a row, `next_look_at`; `connected_at` since when it answers again
-    without being recovered, `recovered_at` the last time it was, `flaps` how often it fell soon after.
+    without being recovered, `recovered_at` the last time it was, `flaps` how often it fell soon after,
+    `tried_revision` of desired state at the last look that failed.
     `certificate_until`: when the certificate of its panel's TLS ends.
     """
 
@@ -51,6 +52,7 @@ class NodeStatusRow(StatusRow):
     connected_at: Mapped[datetime | None]
     recovered_at: Mapped[datetime | None]
     flaps: Mapped[int] = mapped_column(default=0)
+    tried_revision: Mapped[int] = mapped_column(default=0)
     certificate_until: Mapped[datetime | None]
     changed_at: Mapped[datetime]
 

@@ -16,6 +16,7 @@ depends_on = None
 
 STATUS = "status"
 _MOMENTS = ("connected_at", "recovered_at", "certificate_until")
+_NUMBERS = ("flaps", "tried_revision")
 
 
 def upgrade() -> None:
@@ -23,7 +24,8 @@ def upgrade() -> None:
     with op.batch_alter_table("node_status", schema=schema_of(STATUS)) as table:
         for name in _MOMENTS:
             table.add_column(sa.Column(name, sa.DateTime(timezone=True), nullable=True))
-        table.add_column(sa.Column("flaps", sa.BigInteger(), nullable=False, server_default="0"))
+        for name in _NUMBERS:
+            table.add_column(sa.Column(name, sa.BigInteger(), nullable=False, server_default="0"))
     op.create_table(
         "request_progress",
         sa.Column("token", sa.Text(), nullable=False),
@@ -39,5 +41,5 @@ def downgrade() -> None:
     """Drop both."""
     op.drop_table("request_progress", schema=schema_of(STATUS))
     with op.batch_alter_table("node_status", schema=schema_of(STATUS)) as table:
-        for name in (*_MOMENTS, "flaps"):
+        for name in (*_MOMENTS, *_NUMBERS):
             table.drop_column(name)
