@@ -13,7 +13,6 @@ from typing import Any, cast
 from sqlalchemy import Table, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from controller.telemetry.observers import count_database_fault
 from controller.telemetry.snapshot import (
     FleetSnapshot,
     SeenCondition,
@@ -25,7 +24,6 @@ from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName, Revision
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
-from desired_state.store.errors import StoreError
 from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
@@ -78,13 +76,8 @@ class FleetView:
             now = self._now()
             if self._read_at is not None and abs(now - self._read_at) < self._fresh:
                 return
-            try:
-                snapshot = await read_fleet(self._store, now)
-            except StoreError as error:
-                count_database_fault(error)
-                raise
+            self._show(await read_fleet(self._store, now))
             self._read_at = now
-            self._show(snapshot)
 
 
 async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:

@@ -4,13 +4,24 @@ Callers: service builds them; runtime and panels call them by the shape that eac
 of them needs to know of metrics. Not here: the metrics (`metrics`), deciding anything.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Protocol
 
 from controller.core.effects import MemberVerdict, Outcome, Verb, Verdict
 from controller.telemetry import metrics
-from controller.telemetry.labels import PRIORITIES, READS, Action, Answer, Controller, DbFault
+from controller.telemetry.labels import (
+    PRIORITIES,
+    READS,
+    UNSCHEDULABLE,
+    Action,
+    Answer,
+    Controller,
+    DbFault,
+)
+from controller.telemetry.labels import Unschedulable as Why
 from desired_state.model.ids import NodeName
+from desired_state.scheduling.result import Unschedulable
 from desired_state.store.errors import (
     ConcurrentUpdate,
     SecretUnreadable,
@@ -35,6 +46,21 @@ _ANSWERS = {
     Verdict.UNKNOWN: Answer.UNKNOWN,
     Verdict.NOT_SENT: Answer.NOT_SENT,
 }
+_DB_FAULTS = (
+    (StoreBusy, DbFault.BUSY),
+    (ConcurrentUpdate, DbFault.CONCURRENT),
+    (SecretUnreadable, DbFault.SECRET),
+    (StoreOutdated, DbFault.VERSION),
+    (StoreNewer, DbFault.VERSION),
+)
+_WHYS = (
+    (("no node carries", "does not carry"), Why.NO_MATCH),
+    (("Unreachable", "Stalled", "Blocked", "Xray"), Why.UNHEALTHY),
+    ((" full",), Why.FULL),
+    (("orphaned", "in no manifest", "drain", "unschedulable", "cordoned", "paused"), Why.CLOSED),
+)
+"""Which words of the scheduler's sentence mean what; the first that occur, since a sentence may name
+several nodes: what may pass by itself comes before what a person has to change."""
 _NOT_LOGGED_IN = frozenset({302, 307, 401, 403, 404})
 """How panels of all versions say that they do not know us; 404 is 3.x's way of hiding."""
 
@@ -168,17 +194,28 @@ def count_deletions(waited_s: Iterable[float]) -> None:
         metrics.KEY_DELETION.observe(seconds)
 
 
-def count_database_fault(error: StoreError) -> None:
-    """Count one failure of the database by its kind."""
-    kinds = (
-        (StoreBusy, DbFault.BUSY),
-        (ConcurrentUpdate, DbFault.CONCURRENT),
-        (SecretUnreadable, DbFault.SECRET),
-        (StoreOutdated, DbFault.VERSION),
-        (StoreNewer, DbFault.VERSION),
-    )
-    kind = next((fault for branch, fault in kinds if isinstance(error, branch)), DbFault.OTHER)
-    metrics.DB_ERRORS.labels(kind.value).inc()
+class StoreMeter:
+    """A watcher of the database: how long writers wait, and what fails."""
+
+    def waited(self, seconds: float) -> None:
+        """A writing transaction waited so long before it began."""
+        metrics.DB_LOCK_WAIT.observe(seconds)
+
+    def failed(self, error: StoreError) -> None:
+        """A transaction failed; counted by its kind."""
+        kinds = (fault for branch, fault in _DB_FAULTS if isinstance(error, branch))
+        metrics.DB_ERRORS.labels(next(kinds, DbFault.OTHER).value).inc()
+
+
+def show_unschedulable(keys: Iterable[Unschedulable]) -> None:
+    """Show how many keys no node may carry now, by the coarse reason."""
+    counts = Counter(_coarse(key.reason) for key in keys)
+    for reason in UNSCHEDULABLE:
+        metrics.UNSCHEDULABLE_KEYS.labels(reason.value).set(counts[reason])
+
+
+def _coarse(sentence: str) -> Why:
+    return next((why for words, why in _WHYS if any(w in sentence for w in words)), Why.OTHER)
 
 
 def _answer_of(exchange: SeenExchange) -> Answer:

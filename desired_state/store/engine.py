@@ -7,12 +7,13 @@ revisions.
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 from sqlalchemy import Connection, event, text
@@ -52,17 +53,29 @@ _POSTGRES_RACE = frozenset({"40001", "40P01"})
 """serialization_failure, deadlock_detected."""
 
 
+class StoreWatcher(Protocol):
+    """Told what the database costs, for metrics."""
+
+    def waited(self, seconds: float) -> None:
+        """A writing transaction waited so long before it began."""
+
+    def failed(self, error: StoreError) -> None:
+        """A transaction failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """An open database. Made by `open_store`, shared by everything in one process.
 
-    `vault` opens its secrets; `clock` and `randomness` are what commands are given.
+    `vault` opens its secrets; `clock` and `randomness` are what commands are given. `watcher` is told
+    of waits and failures.
     """
 
     engine: AsyncEngine
     vault: Vault
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = field(default_factory=SystemRandomness)
+    watcher: StoreWatcher | None = field(default=None, repr=False)
     _one_writer: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -78,7 +91,7 @@ class Store:
             StoreError: the branch of what went wrong.
         """
         options = _SNAPSHOT_SQLITE if self.is_sqlite else _SNAPSHOT_POSTGRES
-        with translated():
+        with self._watched(), translated():
             async with _session(self.engine.execution_options(**options)) as session:
                 yield session
 
@@ -92,11 +105,25 @@ class Store:
             StoreBusy: another writer held the database for 10 s.
             StoreError: the branch of what else went wrong.
         """
-        with translated():
+        started_s = time.monotonic()
+        with self._watched(), translated():
             async with self._writer(), _session(self.engine) as session, session.begin():
+                # It begins here and not at its first statement: its wait is to be known.
+                await session.connection()
+                if self.watcher is not None:
+                    self.watcher.waited(time.monotonic() - started_s)
                 if not self.is_sqlite:
                     await session.execute(text(f"SET LOCAL lock_timeout = '{WAIT_S}s'"))
                 yield session
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            if self.watcher is not None:
+                self.watcher.failed(error)
+            raise
 
     @asynccontextmanager
     async def _writer(self) -> AsyncIterator[None]:
@@ -121,6 +148,7 @@ async def open_store(
     *,
     clock: Clock | None = None,
     randomness: Randomness | None = None,
+    watcher: StoreWatcher | None = None,
 ) -> AsyncIterator[Store]:
     """Open the database of these settings and dispose of every connection at the end.
 
@@ -133,7 +161,9 @@ async def open_store(
     threads: list[Thread] = []
     engine = make_engine(settings.database, threads)
     try:
-        yield Store(engine, vault, clock or SystemClock(), randomness or SystemRandomness())
+        yield Store(
+            engine, vault, clock or SystemClock(), randomness or SystemRandomness(), watcher
+        )
     finally:
         # A pool left to the garbage collector keeps aiosqlite's threads, and so the process, alive.
         await engine.dispose()

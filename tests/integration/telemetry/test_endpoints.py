@@ -5,18 +5,20 @@ import signal
 import socket
 import subprocess
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from controller.jobs.snapshot import FleetView
+from controller.jobs.snapshot import FleetView, read_fleet
 from controller.telemetry import endpoints, metrics
 from controller.telemetry.collector import FleetCollector
 from controller.telemetry.endpoints import Exposition, Health, TelemetryServer, make_app
 from controller.telemetry.marks import NodeMarks
+from controller.telemetry.observers import StoreMeter
 from desired_state.model.errors import ConfigError
-from desired_state.store.errors import StoreUnreachable
+from desired_state.store.errors import StoreError, StoreUnreachable
 from tests.data.datasets import DATASETS, NL1
 from tests.tools import PROMTOOL, needs_promtool
 
@@ -94,21 +96,37 @@ async def test_a_burst_of_scrapes_reads_the_database_once(store):
     assert 2 == len(shown)
 
 
-async def test_a_database_that_fails_leaves_the_last_series_and_is_counted(store):
+async def test_a_database_that_fails_leaves_the_last_series(store):
     await DATASETS["fleet without keys"](store)
-    faults = metrics.DB_ERRORS.labels("other")._value
 
     async with fleet_shown(store) as (exposition, _), serving(exposition) as client:
         await client.get("/metrics")
-        before = faults.get()
         store.clock.advance(minutes=1)
-        async with store.engine.begin() as connection:
-            await connection.exec_driver_sql("ALTER TABLE node_status RENAME TO lost")
+        await lose_status(store)
         answer = await client.get("/metrics")
 
     assert 200 == answer.status_code
     assert f'node="{NL1}"' in answer.text
-    assert before + 1 == faults.get()
+
+
+async def lose_status(store):
+    async with store.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE node_status RENAME TO lost")
+
+
+async def test_failures_and_waits_of_the_database_are_counted_where_they_happen(store):
+    watched = replace(store, watcher=StoreMeter())
+    faults, waits = metrics.DB_ERRORS.labels("other")._value, metrics.DB_LOCK_WAIT
+    before = faults.get(), waits._sum.get()
+
+    async with watched.recording():
+        pass
+    await lose_status(store)
+    with pytest.raises(StoreError):
+        await read_fleet(watched, store.clock.now())
+
+    assert before[0] + 1 == faults.get()
+    assert before[1] < waits._sum.get()
 
 
 async def fine():

@@ -1,6 +1,7 @@
 """The controller's metrics: names, bounded labels, zeros from the start, nodes that vanish."""
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
@@ -9,11 +10,18 @@ from controller.core.effects import MemberResult, MemberVerdict, Outcome, Verb, 
 from controller.panels.api.channel import Exchange, Kind
 from controller.telemetry import labels, metrics
 from controller.telemetry.labels import Controller
-from controller.telemetry.observers import PanelExchanges, QueueMeter, count_database_fault
+from controller.telemetry.observers import (
+    PanelExchanges,
+    QueueMeter,
+    StoreMeter,
+    show_unschedulable,
+)
 from controller.telemetry.observers import count_write as count
-from desired_state.model.ids import Email, NodeName
+from desired_state.model.ids import Email, KeyId, NodeName
+from desired_state.scheduling.result import Unschedulable
 from desired_state.store.errors import ConcurrentUpdate, StoreBusy, StoreError, StoreOutdated
 
+ROOT = Path(__file__).parents[3]
 NODE = NodeName("metrics-1")
 OURS = [value for value in vars(metrics).values() if isinstance(value, Counter | Gauge | Histogram)]
 LABELS = {
@@ -176,7 +184,7 @@ def test_a_queue_is_measured_under_its_usual_names():
 def test_a_failure_of_the_database_is_counted_by_its_kind(error, kind):
     before = sample("x3fleet_db_errors_total", kind=kind)
 
-    count_database_fault(error)
+    StoreMeter().failed(error)
 
     assert before + 1 == sample("x3fleet_db_errors_total", kind=kind)
 
@@ -186,3 +194,39 @@ def test_verbs_are_those_of_the_channel_and_of_the_effects():
 
     assert reads == set(labels.READS)
     assert {*reads, *(verb.value for verb in Verb)} == set(labels.VERBS)
+
+
+def test_every_metric_is_counted_somewhere():
+    """A metric that nobody touches is a promise that an alert rule would believe."""
+    others = "".join(
+        path.read_text()
+        for path in (ROOT / "controller").rglob("*.py")
+        if path.name != "metrics.py"
+    )
+    own = (ROOT / "controller/telemetry/metrics.py").read_text()
+    counted = others + own[own.index("def start_node") :]
+    names = [name for name, value in vars(metrics).items() if value in OURS]
+
+    idle = [name for name in names if not re.search(rf"\b{name}\b", counted)]
+    assert [] == idle
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("no node carries country=fr", "no_match"),
+        ("of 2 nodes for country=nl: 1 Unreachable/Timeout, 1 full", "unhealthy"),
+        ("of 1 node for every node: 1 full", "full"),
+        ("nl-1 is full: 5 of 5 keys", "full"),
+        ("of 1 node for every node: 1 draining", "closed"),
+        ("nl-1 is paused: nothing would be created there", "closed"),
+        ("something new", "other"),
+    ],
+)
+def test_unschedulable_keys_are_shown_by_a_coarse_reason(sentence, reason):
+    show_unschedulable([Unschedulable(KeyId("a"), 1, sentence)])
+    shown = {r.value: sample("x3fleet_unschedulable_keys", reason=r) for r in labels.UNSCHEDULABLE}
+    show_unschedulable([])
+
+    assert {r.value: float(r == reason) for r in labels.UNSCHEDULABLE} == shown
+    assert 0.0 == sample("x3fleet_unschedulable_keys", reason=reason)
