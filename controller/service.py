@@ -35,7 +35,7 @@ from controller.runtime.versions import StatusVersions
 from controller.runtime.worker import Limits, TurnReport, Worker
 from controller.settings import ControllerSettings
 from controller.telemetry import events, metrics
-from controller.telemetry.observers import RetryMeter
+from controller.telemetry.observers import RetryMeter, StoreMeter, show_unschedulable
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
 from desired_state.store.engine import Store, open_store
@@ -77,6 +77,7 @@ class Controller:
                 ended=len(summary.ended),
                 removed=summary.removed,
             )
+        show_unschedulable(summary.unschedulable)
         if summary.unschedulable:
             reasons = sorted({key.reason for key in summary.unschedulable})
             log.warning(
@@ -284,7 +285,7 @@ async def open_controller(
     # A look at a large panel makes a hundred thousand small values that form no cycles: looking for
     # some among them as often as Python does by default costs a quarter of a turn.
     gc.set_threshold(*COLLECT_AFTER)
-    async with open_store(settings.store, clock=time) as store:
+    async with open_store(settings.store, clock=time, watcher=StoreMeter()) as store:
         await check_version(store)
         pool = PanelPool(clock=time, observer=observer, budget=RetryBudget(RetryMeter()))
         lease: Lease = SoleLease()

@@ -28,7 +28,7 @@ from controller.runtime.lease import Lease
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
 from controller.runtime.summary import cycle_values, log_turn
-from controller.telemetry import events
+from controller.telemetry import events, metrics
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode
@@ -290,7 +290,9 @@ class Worker:
         return look
 
     async def _write(self, turn: _Turn, write: fx.Write) -> fx.Outcome:
+        asked_s = self._clock.monotonic()
         cause = await self._forbids(turn, write.verb)
+        metrics.RATE_LIMITER_TIME.observe(self._clock.monotonic() - asked_s)
         if cause or turn.panel is None:
             cause = cause or "nothing was looked at"
             log.info(events.WRITE_WITHHELD, verb=write.verb.value, cause=cause)
