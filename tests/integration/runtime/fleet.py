@@ -67,7 +67,7 @@ class Site:
         return {
             email: client
             for email, client in self.clients().items()
-            if email.startswith("x3f-") and "placeholder" not in client["comment"]
+            if email.startswith("x3f-") and "placeholder" not in client.get("comment", "")
         }
 
     def enabled(self) -> dict[str, bool]:

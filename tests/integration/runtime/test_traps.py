@@ -1,0 +1,146 @@
+"""What panels do that nobody expects, over the whole path: wanted keys are served, and each once."""
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+
+from controller.panels.api.clock import SystemClock
+from desired_state.commands import subscriptions
+from desired_state.model.policy import Policy
+from tests.integration.runtime.fleet import Site, Wanted, open_fleet
+
+SOON = (Policy(unknown_create_wait_s=0),)
+
+
+def served(site: Site) -> dict[str, bool]:
+    """Whether each generation of a key is served, by `key-g1`; up to 3.0.2 emails name the inbound too."""
+    return {
+        re.sub(r"^x3f-(.*?)(-i\d+)?$", r"\1", email): on for email, on in site.enabled().items()
+    }
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, moved on by days."""
+
+    days = 0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=self.days)
+
+
+@pytest.mark.parametrize("version", ["2.3.15", "2.9.4", "3.0.2"])
+async def test_a_client_that_another_writer_wrote_over_is_created_after_all(
+    tmp_path, monkeypatch, version
+):
+    """Up to 3.0.2 the panel answers success, and another writer's older copy takes it away."""
+    async with open_fleet(tmp_path, monkeypatch, policies=SOON, one=Wanted(version)) as fleet:
+        (before,) = await fleet.issue(1)
+        await fleet.reconcile()
+        keys = await fleet.issue(3)
+        fleet["one"].panel.faults.arm({"kind": "lost_parallel_write", "method": "POST"})
+
+        for _ in range(3):
+            report = await fleet.reconcile()
+
+        assert {f"{key}-g1": True for key in (before, *keys)} == served(fleet["one"])
+        assert report.in_sync
+
+
+@pytest.mark.parametrize(
+    ("version", "by_itself"),
+    [
+        ("2.3.15", True), ("2.9.4", True), ("3.0.2", False), ("3.1.0", False),
+        ("3.2.8", False), ("3.5.0", False), ("3.6.0", True),
+    ],
+)  # fmt: skip
+async def test_an_ended_key_is_switched_off_whether_the_panel_would_or_not(
+    tmp_path, monkeypatch, version, by_itself
+):
+    """From 3.0.2 to 3.5.0 a panel whose Xray is down lets an expired client live on."""
+    clock = MovedClock()
+    async with open_fleet(tmp_path, monkeypatch, clock=clock, one=Wanted(version)) as fleet:
+        panel = fleet["one"].panel
+        on, ended = await fleet.issue(2)
+        owner = await fleet.owner(on)
+        await fleet.run(lambda work: subscriptions.extend(work, owner, 60))
+        await fleet.reconcile()
+        # The expiry on the panel is a day behind that of the subscription.
+        clock.days = 32
+        panel.xray_state = "stop"
+        panel.clock.advance(32 * 86_400)
+        panel.background.run()
+        before = served(fleet["one"])
+
+        await fleet.reconcile()
+
+        assert {f"{on}-g1": True, f"{ended}-g1": not by_itself} == before
+        assert {f"{on}-g1": True, f"{ended}-g1": False} == served(fleet["one"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "revived"),
+    [("2.3.15", "3.6.0", True), ("2.9.4", "3.1.0", False), ("3.0.2", "3.2.8", False)],
+)
+async def test_a_wave_of_records_that_an_upgrade_enabled_is_healed_and_trips_no_guard(
+    tmp_path, monkeypatch, before, after, revived
+):
+    """Up to 2.8.0 the traffic rows never said otherwise: there all of them come alive."""
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted(before)) as fleet:
+        panel = fleet["one"].panel
+        on, *off = await fleet.issue(11)
+        await fleet.reconcile()
+        for key in off:
+            await fleet.suspend(key)
+        await fleet.reconcile()
+        wanted = {f"{key}-g1": key == on for key in (on, *off)}
+        switched_off = served(fleet["one"])
+
+        panel.upgrade(after)
+        records = [client["enable"] for client in fleet["one"].ours().values()]
+        upgraded = served(fleet["one"])
+        panel.clock.advance(5)
+        reports = [await fleet.reconcile() for _ in range(2)]
+
+        assert wanted == switched_off
+        assert [True] * 11 == records
+        assert (dict.fromkeys(wanted, True) if revived else wanted) == upgraded
+        assert wanted == served(fleet["one"])
+        assert [(), ()] == [report.blocked for report in reports]
+        assert reports[-1].in_sync
+
+
+@pytest.mark.parametrize("version", ["3.2.8", "3.6.0"])
+async def test_what_a_refused_call_stored_all_the_same_is_neither_lost_nor_doubled(
+    tmp_path, monkeypatch, version
+):
+    async with open_fleet(tmp_path, monkeypatch, policies=SOON, one=Wanted(version)) as fleet:
+        keys = await fleet.issue(4)
+        fleet["one"].panel.faults.arm(
+            {"kind": "partial_batch", "path": "bulkCreate", "keep": 2, "answer": "reject"}
+        )
+
+        for _ in range(2):
+            report = await fleet.reconcile()
+
+        assert {f"{key}-g1": True for key in keys} == served(fleet["one"])
+        assert report.in_sync
+
+
+@pytest.mark.parametrize("language", ["ru-RU", "zh-CN"])
+@pytest.mark.parametrize("version", ["2.9.4", "3.0.2", "3.1.0", "3.6.0"])
+async def test_a_panel_that_answers_in_another_language_is_kept_in_sync(
+    tmp_path, monkeypatch, version, language
+):
+    async with open_fleet(tmp_path, monkeypatch, policies=SOON, one=Wanted(version)) as fleet:
+        fault = {"kind": "localised", "language": language, "method": "POST", "count": None}
+        fleet["one"].panel.faults.arm(fault)
+        kept, rotated, revoked = await fleet.issue(3)
+        await fleet.reconcile()
+        await fleet.rotate(rotated)
+        await fleet.revoke(revoked)
+
+        report = await fleet.reconcile()
+
+        assert {f"{kept}-g1": True, f"{rotated}-g2": True} == served(fleet["one"])
+        assert report.in_sync
