@@ -90,6 +90,9 @@ def _document(node: "NodeSummary") -> dict[str, Any]:
         "drift": node.counts.drift,
         "foreign": node.counts.foreign,
         "quarantined": node.counts.quarantined,
+        "failures": node.failures,
+        "next_try_at": node.next_look_at,
+        "certificate_until": node.certificate_until,
         "conditions": [_condition(one) for one in node.conditions],
     }
 
@@ -162,7 +165,7 @@ def _row(node: "NodeSummary", now: datetime) -> tuple[Cell, ...]:
         node.placed,
         node.counts.live,
         node.counts.foreign,
-        ", ".join(_why(node)),
+        ", ".join(_why(node, now)),
     )
 
 
@@ -172,9 +175,11 @@ def _state(worst: "ConditionView | None") -> Text:
     return Text(worst.type, _TONES.get(worst.type, Tone.PLAIN))
 
 
-def _why(node: "NodeSummary") -> Iterator[str]:
+def _why(node: "NodeSummary", now: datetime) -> Iterator[str]:
     if node.worst is not None and node.worst.type not in ("Ready", "Paused"):
         yield node.worst.reason
+    if node.failures and node.next_look_at is not None:
+        yield f"next try {node.next_try(now)}"
     if node.orphaned:
         yield "orphaned: no manifest declares it"
     if node.draining:
@@ -227,6 +232,8 @@ def _conditions(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
         yield Text(f"{full_name(one.type, one.reason)} for {since}: {one.message}", tone)
         if advice := advise(one.reason, node.name, one.message):
             yield f"    {advice}"
+    if next_try := node.next_try(now):
+        yield f"next try {next_try}"
     for blocked in detail.blocked:
         done = ", approved" if blocked.approved_at else ""
         yield (

@@ -3,9 +3,9 @@
 Callers: entrances, `queries.node`, `queries.key`. Not here: what people did (the audit).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.generation import JournalState
@@ -14,6 +14,7 @@ from desired_state.queries.views import EventView
 from desired_state.store.tables.status import EventRow, RemoteGenerationRow
 
 MOST = 100
+_CAME = "condition_came"
 _NAMES = {
     JournalState.INTENDED: "generation_journalled",
     JournalState.LIVE: "generation_live",
@@ -35,26 +36,43 @@ async def list_events(
         query = query.where(EventRow.node == node)
     if key is not None:
         query = query.where(EventRow.key == key)
-    return tuple(
-        [
-            EventView(
-                at=row.at,
-                node=NodeName(row.node),
-                name=row.name,
-                key=row.key,
-                email=row.email,
-                detail=row.detail,
-                cycle_id=row.cycle_id,
-                before=row.before,
-                after=row.after,
-                outcome=row.outcome,
-                plan_digest=row.plan_digest,
-                epoch=row.epoch,
-                times=row.times,
-                last_at=row.last_at,
-            )
-            for row in await session.scalars(query)
-        ]
+    return tuple([_view(row) for row in await session.scalars(query)])
+
+
+async def conditions_told(
+    session: AsyncSession, conditions: Collection[str]
+) -> dict[NodeName, dict[str, EventView]]:
+    """Read, by node, the newest line that told of each of these conditions (`Type/Reason`)."""
+    if not conditions:
+        return {}
+    newest = (
+        select(EventRow.node, EventRow.after, func.max(EventRow.id).label("id"))
+        .where(EventRow.name == _CAME, EventRow.after.in_(conditions))
+        .group_by(EventRow.node, EventRow.after)
+        .subquery()
+    )
+    found: dict[NodeName, dict[str, EventView]] = {}
+    for row in await session.scalars(select(EventRow).join(newest, newest.c.id == EventRow.id)):
+        found.setdefault(NodeName(row.node), {})[row.after] = _view(row)
+    return found
+
+
+def _view(row: EventRow) -> EventView:
+    return EventView(
+        at=row.at,
+        node=NodeName(row.node),
+        name=row.name,
+        key=row.key,
+        email=row.email,
+        detail=row.detail,
+        cycle_id=row.cycle_id,
+        before=row.before,
+        after=row.after,
+        outcome=row.outcome,
+        plan_digest=row.plan_digest,
+        epoch=row.epoch,
+        times=row.times,
+        last_at=row.last_at,
     )
 
 

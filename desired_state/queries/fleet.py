@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode, Node
 from desired_state.model.tariff import Labels
+from desired_state.queries.retry import Retry, tell_next_try
 from desired_state.queries.views import ConditionView, conditions_from, find_condition
 from desired_state.store.convert import node_from
 from desired_state.store.tables.desired import NodeRow
@@ -38,7 +39,8 @@ class NodeSummary:
     """One line of the fleet.
 
     `placed`, `leaving`: keys by the scheduler's decision, whatever the panel holds. `capacity` None:
-    no limit. `observed_revision` is 0 for a node that was never seen in sync.
+    no limit. `observed_revision` is 0 for a node that was never seen in sync. `connected_at`: since when
+    it answers again without being recovered.
     """
 
     name: NodeName
@@ -61,6 +63,8 @@ class NodeSummary:
     observed_revision: Revision
     failures: int
     next_look_at: datetime | None
+    connected_at: datetime | None
+    certificate_until: datetime | None
     changed_at: datetime | None
 
     @property
@@ -77,6 +81,13 @@ class NodeSummary:
     def worst(self) -> ConditionView | None:
         """The condition that matters most; None for a node that was never visited."""
         return find_condition(self.conditions, *_WORST_FIRST)
+
+    def next_try(self, now: datetime) -> str:
+        """When a node that is not as it should be is looked at again, in words; "" for one that is."""
+        if self.ready or not self.visited:
+            return ""
+        retry = Retry(self.failures, self.next_look_at)
+        return tell_next_try(self.conditions, self.mode, retry, now)
 
 
 async def list_nodes(session: AsyncSession) -> tuple[NodeSummary, ...]:
@@ -137,5 +148,7 @@ def _summary(node: Node, status: NodeStatusRow | None, placed: int, leaving: int
         observed_revision=Revision(0 if status is None else status.observed_revision),
         failures=0 if status is None else status.failures,
         next_look_at=None if status is None else status.next_look_at,
+        connected_at=None if status is None else status.connected_at,
+        certificate_until=None if status is None else status.certificate_until,
         changed_at=None if status is None else status.changed_at,
     )

@@ -15,10 +15,11 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import Placement
 from desired_state.model.subscription import EndedBy, Subscription
-from desired_state.queries.events import complete_events, list_events
+from desired_state.queries.events import complete_events, conditions_told, list_events
 from desired_state.queries.explain import Explanation, Facts, explain_node
 from desired_state.queries.keys import used_bytes
 from desired_state.queries.placement import read_node_states
+from desired_state.queries.retry import Retry, read_leases
 from desired_state.queries.views import ConditionView, EventView, conditions_from
 from desired_state.scheduling.eligible import NodeState, explain_key
 from desired_state.store.convert import (
@@ -55,7 +56,7 @@ class _Status:
     """What is stored of a node, as far as explaining needs it."""
 
     conditions: tuple[ConditionView, ...] = ()
-    next_look_at: datetime | None = None
+    retry: Retry = Retry()
 
 
 async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDetail | None:
@@ -89,7 +90,7 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
     states = await read_node_states(session)
     events = complete_events(await list_events(session, key=name), rows)
     key, ended = key_from(row), subscription.ended_by(now)
-    facts = await _facts(session, key, ended, states, list(places))
+    facts = await _facts(session, key, ended, states, list(places), now=now)
     declared = {state.node.name for state in states}
     return KeyDetail(
         key=key,
@@ -109,6 +110,8 @@ async def _facts(
     ended: EndedBy | None,
     states: tuple[NodeState, ...],
     places: list[PlacementRow],
+    *,
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """Everything but the journal and the history, node by node."""
     policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
@@ -116,7 +119,14 @@ async def _facts(
     verdicts = explain_key(
         key, states, [placement_from(p) for p in places], policies, await _counts(session)
     )
-    statuses = await _statuses(session)
+    statuses, leases = await _statuses(session), await read_leases(session, now)
+    held = {
+        f"{one.type}/{one.reason}"
+        for status in statuses.values()
+        for one in status.conditions
+        if one.holds
+    }
+    told = await conditions_told(session, held)
     by_name = {state.node.name: state for state in states}
     facts: list[dict[str, Any]] = []
     for verdict in verdicts:
@@ -129,7 +139,10 @@ async def _facts(
                 "node": by_name[verdict.node].node,
                 "verdict": verdict,
                 "conditions": status.conditions,
-                "next_look_at": status.next_look_at,
+                "now": now,
+                "retry": status.retry,
+                "lease": leases.get(verdict.node),
+                "told": told.get(verdict.node, {}),
                 "placement": None if place is None else placement_from(place),
                 "placed_at": None if place is None else place.at,
             }
@@ -161,6 +174,14 @@ async def _counts(session: AsyncSession) -> dict[NodeName, int]:
 
 
 async def _statuses(session: AsyncSession) -> dict[str, _Status]:
-    query = select(NodeStatusRow.node, NodeStatusRow.conditions, NodeStatusRow.next_look_at)
+    query = select(
+        NodeStatusRow.node,
+        NodeStatusRow.conditions,
+        NodeStatusRow.failures,
+        NodeStatusRow.next_look_at,
+    )
     rows = await session.execute(query)
-    return {node: _Status(conditions_from(stored), at) for node, stored, at in rows}
+    return {
+        node: _Status(conditions_from(stored), Retry(failures, at))
+        for node, stored, failures, at in rows
+    }
