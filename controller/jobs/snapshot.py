@@ -123,6 +123,8 @@ def _stored(row: dict[str, Any] | None) -> dict[str, Any]:
         "observed_revision": Revision(row["observed_revision"]),
         "failures": row["failures"],
         "next_look_at": row["next_look_at"],
+        "xray": row["xray"],
+        "certificate_until": row["certificate_until"],
     }
 
 

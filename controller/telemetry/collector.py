@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from controller.core.conditions import ConditionType
+from controller.core.observed import XrayState
 from controller.telemetry.labels import (
     CONDITIONS,
     DRIFT_KINDS,
@@ -34,8 +35,10 @@ _SOURCE_FAULTS = (
     ("", SourceFault.REFUSED),
 )
 """Which faults of a source count as what, by what their code holds; the first that fits."""
-_GUARDED = ("Blocked", "Stalled", "Drifted")
+_GUARDED = ("Blocked", "Stalled", "Drifted", "Reconciling")
 """Conditions that a guard's refusal may take."""
+
+_XRAY_SAID = frozenset({XrayState.RUNNING, XrayState.STOP, XrayState.ERROR})
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 Describe = Callable[[SeenNode, datetime], Samples]
@@ -121,6 +124,18 @@ def _foreign(node: SeenNode, now: datetime) -> Samples:
     yield (), float(node.counts.get("foreign", 0))
 
 
+def _xray(node: SeenNode, now: datetime) -> Samples:
+    del now
+    if node.xray in _XRAY_SAID:
+        yield (), float(node.xray == XrayState.RUNNING)
+
+
+def _certificate(node: SeenNode, now: datetime) -> Samples:
+    del now
+    if node.certificate_until is not None:
+        yield (), node.certificate_until.timestamp()
+
+
 _STORED: tuple[tuple[str, str, tuple[str, ...], Describe], ...] = (
     ("x3fleet_node_condition", "1 where a node's condition has this status.",
      ("condition", "status"), _conditions),
@@ -135,6 +150,10 @@ _STORED: tuple[tuple[str, str, tuple[str, ...], Describe], ...] = (
     ("x3fleet_plan_blocked", "1 where a guard withholds something.", ("reason",), _blocked),
     ("x3fleet_plan_pending_approval_seconds", "How long a set waits for a person.", (),
      _pending_approval),
+    ("x3fleet_xray_running", "1 where the panel says that its Xray runs; none if it says nothing.",
+     (), _xray),
+    ("x3fleet_panel_certificate_end_timestamp_seconds",
+     "When the certificate of a panel ends; none where there is none.", (), _certificate),
     ("x3fleet_owner_mismatch_objects", "Clients that look like ours and are not.", (), _foreign),
 )  # fmt: skip
 SCRAPED_NAMES = (

@@ -109,6 +109,8 @@ class PlanBlocked(StrEnum):
     STALE_DESIRED = "StaleDesired"
     TORN_LIST = "TornList"
     FIGHTING = "Fighting"
+    CUT_OFF = "CutOff"
+    TAKEN_OVER = "TakenOver"
 
 
 class DriftKind(StrEnum):

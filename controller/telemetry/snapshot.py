@@ -50,6 +50,8 @@ class SeenNode:
     observed_revision: Revision = Revision(0)
     failures: int = 0
     next_look_at: datetime | None = None
+    xray: str = ""
+    certificate_until: datetime | None = None
     debt: int = 0
     debt_since: datetime | None = None
 

@@ -1,11 +1,15 @@
 """Per-node series: over the last snapshot, marks of this process, nodes that come and go."""
 
+import ast
+import inspect
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from controller.core import guards as core_guards
 from controller.core.conditions import Condition, ConditionType, NodeStatus
 from controller.core.effects import Outcome, Verb, Verdict
 from controller.core.observed import NotObserved, NotSeen
@@ -63,7 +67,9 @@ def test_before_the_first_snapshot_there_is_nothing(shown):
 
 
 def test_every_name_that_is_promised_is_exposed(shown):
-    shown.show(SeenNode(ONE), sources=[SeenSource("main", "abc")])
+    shown.show(
+        SeenNode(ONE, xray="running", certificate_until=START), sources=[SeenSource("main", "abc")]
+    )
 
     assert set(SCRAPED_NAMES) == shown.names()
 
@@ -286,3 +292,32 @@ def test_what_a_turn_sent_and_healed_is_counted(shown):
     healed = metrics.REGISTRY.get_sample_value("x3fleet_drift_healed_total", {"node": ONE})
     assert 2.0 == healed
     assert before + 80 == metrics.REGISTRY.get_sample_value("x3fleet_drift_age_seconds_sum")
+
+
+def test_every_guard_that_withholds_is_a_label():
+    """But for the mode: an observed node is as its operator wants it."""
+    guards = Path(inspect.getfile(core_guards)).read_text()
+    reasons = {
+        part.value
+        for node in ast.walk(ast.parse(guards))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"_refuse", "_untrusted"}
+        for part in node.args
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        if part.value[:1].isupper() and part.value.isalpha()
+    }
+
+    assert reasons - {"Mode"} == {reason.value for reason in labels.PLAN_BLOCKED}
+
+
+@pytest.mark.parametrize(("xray", "expected"), [("running", 1.0), ("stop", 0.0), ("unknown", None)])
+def test_xray_is_shown_where_the_panel_says_something(xray, expected, shown):
+    shown.show(SeenNode(ONE, xray=xray))
+
+    assert expected == shown.get("x3fleet_xray_running")
+
+
+def test_the_end_of_a_certificate_is_a_moment(shown):
+    shown.show(SeenNode(ONE, certificate_until=START), SeenNode(TWO))
+
+    name = "x3fleet_panel_certificate_end_timestamp_seconds"
+    assert [START.timestamp(), None] == [shown.get(name, node) for node in (ONE, TWO)]
