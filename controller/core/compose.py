@@ -105,7 +105,6 @@ def compose_row(
         state=JournalState.INTENDED if action.row is None else action.row.state,
         create_unknown_at=now,
         secrets_digest=digest_secrets(record.uuid, record.password, record.auth),
-        projection="" if action.row is None else action.row.projection,
     )
 
 

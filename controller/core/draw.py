@@ -11,7 +11,7 @@ from controller.core.desired import Desired
 from controller.core.diff import Difference, diff_client
 from controller.core.effects import Verb
 from controller.core.expect import Wanted
-from controller.core.memo import Wants, derive_wants, index_rows, memo_of, older_keys
+from controller.core.memo import Wants, derive_wants, index_clients, index_rows, memo_of, older_keys
 from controller.core.observed import Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row, read_mark
 from controller.core.placeholder import add_placeholders, is_placeholder
@@ -39,7 +39,7 @@ class _Drawing:
         self.now = now
         self.survey = survey_inbounds(desired, look.inbounds)
         self.memo = memo_of(desired)
-        self.seen = _index_clients(look.clients)
+        self.seen = index_clients(look.clients)
         self.keys = {key.key: key for key in desired.keys}
         index = index_rows(desired)
         self.rows, self.older = index.by_email, index.older
@@ -195,6 +195,7 @@ class _Drawing:
             self._miss(want, row)
         elif not all(is_ours_by_row(c, row) or self._mark(c) for c in clients):
             self.taken.append(want.email)
+            self._doubt(row)
         elif len(clients) > 1 or self._is_astray(want, clients[0]):
             self._meet_twins(want, row, clients)
         else:
@@ -213,6 +214,7 @@ class _Drawing:
 
     def _miss(self, want: Wanted, row: JournalRow) -> None:
         """Wanted and journalled, not seen: deleted by hand, not stored, or a stale list."""
+        self._doubt(row)
         if not want.shape.usable_ids:
             return  # An inbound that is off or gone unplaces nothing and creates nothing.
         if not want.enable:
@@ -228,6 +230,11 @@ class _Drawing:
         else:
             clearing = delete_of(row, None, DeleteReason.SUPERSEDED, recreates=True, drift=is_live)
             self.actions.append(clearing)
+
+    def _doubt(self, row: JournalRow) -> None:
+        """Take back that a look verified it: whoever asks after the key is told so."""
+        if row.state is JournalState.LIVE and row.projection:
+            self.learned.append(replace(row, projection=""))
 
     def _may_be_on_its_way(self, row: JournalRow) -> bool:
         wait = timedelta(seconds=self.desired.policy.unknown_create_wait_s)
@@ -385,11 +392,3 @@ class _Drawing:
         if current is not None and row.generation != current:
             return DeleteReason.ROTATED if row.generation < current else None
         return row.delete_reason
-
-
-def _index_clients(clients: tuple[ObservedClient, ...]) -> dict[str, list[ObservedClient]]:
-    """Group clients by lower-cased email: panels take case variants for one identity."""
-    seen: dict[str, list[ObservedClient]] = {}
-    for client in clients:
-        seen.setdefault(client.email.lower(), []).append(client)
-    return seen

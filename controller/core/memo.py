@@ -130,3 +130,11 @@ def _next_due(keys: tuple[KeyOnNode, ...], policy: Policy, now: datetime) -> dat
     due = {key.subscription.valid_until for key in keys}
     moments = [m for at in due if at is not None for m in (at, at + later) if m > now]
     return min(moments, default=FOREVER)
+
+
+def index_clients(clients: tuple[ObservedClient, ...]) -> dict[str, list[ObservedClient]]:
+    """Group clients by lower-cased email: panels take case variants for one identity."""
+    seen: dict[str, list[ObservedClient]] = {}
+    for client in clients:
+        seen.setdefault(client.email.lower(), []).append(client)
+    return seen

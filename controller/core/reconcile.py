@@ -210,7 +210,8 @@ def _status(turn: Turn) -> NodeStatus:
     ended = ended_seen(
         (outcome for _, outcome in turn.sent),
         is_cut=turn.cut,
-        is_work_left=bool(checked.allowed.actions),
+        # What was given up is a debt, not work: a node is well with a client that its panel keeps.
+        is_work_left=any(a.email.lower() not in turn.given_up for a in checked.allowed.actions),
     )
     return status_seen(
         turn.desired,

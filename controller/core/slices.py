@@ -240,7 +240,7 @@ def learn(turn: Turn, tried: tuple[Email, ...] = (), created: Iterable[str] = ()
     healed = tuple(email for email in tried if email.lower() not in left)
     yield from perform(RecordRows(turn.target.node, learned, turn.desired.epoch, healed, tried))
     # A placeholder counts nowhere.
-    proved = {row.email.lower() for row in learned if row.key is not None}
+    proved = {row.email.lower() for row in learned if row.key is not None} - left
     turn.created += len(proved & set(created))
     turn.healed += len(healed)
     turn.put_rows(learned)

@@ -14,9 +14,16 @@ from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName, SubscriptionId, TariffName
 from desired_state.model.key import Key
 from desired_state.model.subscription import EndedBy, Subscription
+from desired_state.queries.explain import DISTRUSTED
+from desired_state.queries.views import conditions_from
 from desired_state.store.convert import key_from, subscription_from
 from desired_state.store.tables.desired import KeyRow, SubscriptionRow
-from desired_state.store.tables.status import KeyUsageRow, PlacementRow, RemoteGenerationRow
+from desired_state.store.tables.status import (
+    KeyUsageRow,
+    NodeStatusRow,
+    PlacementRow,
+    RemoteGenerationRow,
+)
 
 MOST = 1_000
 
@@ -36,7 +43,8 @@ class KeyFilter:
 class KeySummary:
     """One line of the list.
 
-    `nodes`: where it is placed. `live`: on how many nodes its present generation is proved to be.
+    `nodes`: where it is placed. `live`: on how many nodes the last look showed its present generation as
+    it should be, where that look could be trusted.
     `held`: clients of any generation that are not proved gone, everywhere.
     """
 
@@ -146,22 +154,33 @@ async def _places(
 
 async def _counts(session: AsyncSession, keys: list[str]) -> dict[str, tuple[int, int]]:
     row: Any = RemoteGenerationRow
+    is_present = (row.generation == KeyRow.generation) & row.node.not_in(await _distrusted(session))
+    is_proved = (row.state == JournalState.LIVE.value) & (row.projection != "")
     query = (
         select(
             row.key,
-            func.count(
-                case(
-                    (
-                        (row.state == JournalState.LIVE.value)
-                        & (row.generation == KeyRow.generation),
-                        row.node,
-                    )
-                ).distinct()
-            ),
+            row.node,
+            func.sum(case((is_present, 1), else_=0)),
+            func.sum(case((is_present & is_proved, 1), else_=0)),
             func.count(),
         )
         .join(KeyRow, KeyRow.id == row.key)
         .where(row.key.in_(keys), row.state != JournalState.GONE.value)
-        .group_by(row.key)
+        .group_by(row.key, row.node)
     )
-    return {key: (int(live), int(held)) for key, live, held in await session.execute(query)}
+    found: dict[str, tuple[int, int]] = {}
+    for key, _, present, proved, held in await session.execute(query):
+        live, before = found.get(key, (0, 0))
+        # A node of the 2.x family has a row for each inbound: all of them count, or none.
+        found[key] = live + (0 < present == proved), before + int(held)
+    return found
+
+
+async def _distrusted(session: AsyncSession) -> list[str]:
+    """Name the nodes whose list of clients is not believed at present."""
+    rows = await session.execute(select(NodeStatusRow.node, NodeStatusRow.conditions))
+    return [
+        node
+        for node, stored in rows
+        if any(c.status and c.reason in DISTRUSTED for c in conditions_from(stored))
+    ]

@@ -1,6 +1,7 @@
 """Why a key is not on a node: the first step that failed, in words, over the named data sets."""
 
 import pytest
+from sqlalchemy import update
 
 from desired_state.commands import nodes
 from desired_state.model.ids import NodeName
@@ -9,6 +10,7 @@ from desired_state.queries.explain import Step
 from desired_state.queries.fleet import list_nodes
 from desired_state.queries.key import show_key
 from desired_state.queries.keys import KeyFilter, list_keys
+from desired_state.store.tables.status import RemoteGenerationRow
 from desired_state.store.unit_of_work import begin
 from tests.data import rows
 from tests.data.datasets import DATASETS, DE1, NL1, NL2
@@ -133,6 +135,42 @@ async def test_the_list_counts_where_a_key_is_live(store):
     assert ((DE1, NL1, NL2), 2) == (found.nodes, found.live)
     assert [scene.keys[0]] == [key.key.id for key in on_nl1]
     assert () == nowhere
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [("Blocked", "ShrunkObservation"), ("Stalled", "IdentityChanged"), ("Stalled", "StaleDesired")],
+)
+async def test_nothing_is_verified_on_a_node_whose_list_is_not_believed(store, trouble):
+    scene = await DATASETS["key on all nodes"](store)
+    told = rows.condition(*trouble, store.clock.now(), "said so")
+    await rows.replace_status(store, NL1, told)
+    async with store.reading() as session:
+        detail = await show_key(session, scene.keys[0], store.clock.now())
+        (listed,) = await list_keys(session, store.clock.now())
+
+    (found,) = [one for one in detail.nodes if one.node == NL1]
+
+    assert (Step.VERIFIED, False) == (found.failed, found.is_live)
+    assert f"nl-1 is {trouble[0]}/{trouble[1]}: said so" == found.why
+    assert 1 == listed.live
+
+
+async def test_a_key_that_the_last_look_did_not_show_is_not_verified(store):
+    scene = await DATASETS["key on all nodes"](store)
+    async with store.recording() as session:
+        await session.execute(
+            update(RemoteGenerationRow).where(RemoteGenerationRow.node == NL1).values(projection="")
+        )
+    async with store.reading() as session:
+        detail = await show_key(session, scene.keys[0], store.clock.now())
+        (listed,) = await list_keys(session, store.clock.now())
+
+    (found,) = [one for one in detail.nodes if one.node == NL1]
+
+    assert Step.VERIFIED is found.failed
+    assert "the last look did not show it as it should be" == found.why
+    assert 1 == listed.live
 
 
 async def test_blocked_sets_are_listed_with_what_they_would_delete(store):

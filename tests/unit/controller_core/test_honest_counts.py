@@ -1,16 +1,19 @@
 """What a turn says that it did is what a look proved, and nothing is written that cannot be right."""
 
+from dataclasses import replace
+
 import pytest
 
 from controller.core import effects as fx
 from controller.core.conditions import ConditionType
 from controller.core.reconcile import dry_run
+from desired_state.model.generation import JournalState
 from desired_state.model.node import Mode
 from tests.fakes import people
 from tests.fakes.faults import Fault
 from tests.fakes.people import NL, key_id
 from tests.faults.safety import Safety
-from tests.faults.scenarios import V29, V32, V34, V36, email_of, settled
+from tests.faults.scenarios import V29, V32, V34, V36, email_of, settled, stranger
 
 
 def writes(turn):
@@ -137,6 +140,47 @@ def test_nothing_is_verified_by_a_list_that_is_not_trusted():
 
     assert "TornList" in {c.reason for c in result.status.conditions}
     assert 0 == result.verified
+
+
+@pytest.mark.parametrize("version", [V29, V36])
+def test_a_missing_client_is_not_recorded_as_verified_until_it_is_seen_again(version):
+    world = settled(version, "ab")
+    people.set_mode(world.store, NL, Mode.OBSERVE)
+    email = email_of(version, "a")
+    world.panel.delete_by_hand(email)
+    world.turn()
+    missing = world.store.journal[NL, email]
+    people.set_mode(world.store, NL, Mode.ENFORCE)
+    world.turn()
+
+    assert (JournalState.LIVE, "") == (missing.state, missing.projection)
+    assert world.store.journal[NL, email].projection
+
+
+@pytest.mark.parametrize("version", [V29, V36])
+def test_a_client_whose_email_a_stranger_took_is_not_recorded_as_verified(version):
+    world = settled(version, "ab")
+    email = email_of(version, "a")
+    world.panel.delete_by_hand(email)
+    world.panel.add_by_hand(replace(stranger(), email=email))
+
+    world.turn()
+
+    assert "" == world.store.journal[NL, email].projection
+    assert world.store.journal[NL, email_of(version, "b")].projection
+
+
+@pytest.mark.promise("I1")
+def test_what_stays_missing_is_written_down_once():
+    world = settled(V36, "ab")
+    people.set_mode(world.store, NL, Mode.OBSERVE)
+    world.panel.delete_by_hand(email_of(V36, "a"))
+    world.turn()
+    before = world.writes()
+
+    world.turn()
+
+    assert before == world.writes()
 
 
 # -- paused ----------------------------------------------------------------------------------------
