@@ -5,7 +5,8 @@ Pure. Callers: `queries.key`. Not here: SQL; who is eligible (`scheduling.eligib
     declared -> eligible -> placed -> journalled -> sent -> verified
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,9 +16,9 @@ from desired_state.model.key import Key
 from desired_state.model.node import Mode, Node
 from desired_state.model.placement import Placement
 from desired_state.model.subscription import EndedBy
+from desired_state.queries.retry import AFTER_A_PERSON, LeaseView, Retry, tell_next_try
 from desired_state.queries.views import ConditionView, EventView, find_condition
 from desired_state.scheduling.eligible import Verdict
-
 
 DISTRUSTED = frozenset({"IdentityChanged", "StaleDesired", "ShrunkObservation"})
 """Reasons of a node whose list of clients is not believed: nothing on it counts as verified."""
@@ -40,6 +41,7 @@ class Facts:
 
     `held_by`: the node that the placement replaces, while a generation there is not gone.
     `rows`: of the journal, tombstones left out. `placed_at`: since when the placement stands.
+    `lease`: None where one controller is alone. `told`: when conditions of the node came, by `Type/Reason`.
     """
 
     key: Key
@@ -47,12 +49,15 @@ class Facts:
     node: Node
     verdict: Verdict
     conditions: tuple[ConditionView, ...]
+    now: datetime
     placement: Placement | None = None
     placed_at: datetime | None = None
     held_by: NodeName | None = None
     rows: tuple[JournalRow, ...] = ()
     events: tuple[EventView, ...] = ()
-    next_look_at: datetime | None = None
+    retry: Retry = Retry()
+    lease: LeaseView | None = None
+    told: Mapping[str, EventView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class Explanation:
     """The answer for one node.
 
     `failed` None: every step was made, or the key is not meant to be there and is not. `why`: of the
-    failed step, a whole sentence. `event`: the last line of history about it. `next_try`: in words.
+    failed step, a whole sentence. `event`: the line of history about it: of the node's own trouble, else
+    the key's last. `next_try`: in words.
     `leaving`: generations that are still to be deleted here.
     """
 
@@ -89,7 +95,7 @@ def explain_node(facts: Facts) -> Explanation:
                 done=tuple(done),
                 failed=step,
                 why=why,
-                event=_event(facts),
+                event=_event(facts, why),
                 next_try=_next_try(facts, step),
                 leaving=_leaving(facts),
             )
@@ -128,7 +134,10 @@ def _journalled(facts: Facts) -> str:
         return f"it moves from {facts.held_by}, where it is not proved gone yet"
     if facts.ended is not None:
         return f"its subscription is not in force: {facts.ended.value}"
-    return _hindrance(facts) or f"the controller has not been at {facts.node.name} since"
+    absent = f"the controller has not been at {facts.node.name} since"
+    if facts.lease is not None:
+        absent = f"{absent}; {facts.lease.tell(facts.node.name)}"
+    return _hindrance(facts) or absent
 
 
 def _sent(facts: Facts) -> str:
@@ -178,22 +187,26 @@ def _hindrance(facts: Facts) -> str:
         return f"{facts.node.name} is paused"
     if facts.node.mode is Mode.OBSERVE:
         return f"{facts.node.name} is in mode observe: nothing is written"
+    if facts.lease is not None and facts.lease.hinders:
+        return f"{facts.lease.tell(facts.node.name)}; another replica takes it over"
     held = find_condition(facts.conditions, "Stalled", "Unreachable", "Blocked", "Drifted")
     if held is None:
         return ""
     return f"{facts.node.name} is {held.type}/{held.reason}: {held.message}"
 
 
-def _event(facts: Facts) -> EventView | None:
+def _event(facts: Facts, why: str = "") -> EventView | None:
+    paused = "Paused/Paused" if facts.node.mode is Mode.PAUSED else ""
+    for condition, event in facts.told.items():
+        if why and (condition in why or condition == paused):
+            return event
     return max(facts.events, key=lambda event: event.last_at or event.at, default=None)
 
 
 def _next_try(facts: Facts, step: Step) -> str:
     if step is Step.DECLARED:
         return ""
-    held = find_condition(facts.conditions, "Stalled", "Blocked")
-    if facts.node.mode in (Mode.PAUSED, Mode.OBSERVE) or held is not None:
-        return "after a person acts"
-    if facts.next_look_at is not None:
-        return f"at {facts.next_look_at:%Y-%m-%d %H:%M:%S} UTC"
-    return "at the next reconcile"
+    told = tell_next_try(facts.conditions, facts.node.mode, facts.retry, facts.now)
+    if told != AFTER_A_PERSON and facts.lease is not None and facts.lease.hinders:
+        return "when another replica has taken it over"
+    return told
