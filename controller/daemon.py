@@ -215,7 +215,8 @@ class Daemon:
         for node in woken.nodes:
             self.nodes.add(node, priority=Priority.CUSTOMER, after_s=FOLD_S)
         for node in woken.asked:
-            self.nodes.add(node, priority=Priority.ASKED)
+            if not self._requests.waits_for_place(node):
+                self.nodes.add(node, priority=Priority.ASKED)
         if woken.scheduler:
             self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
         if woken.requests:

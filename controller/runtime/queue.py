@@ -110,6 +110,10 @@ class Agenda(Generic[T]):
         """Whether an item waits or is being worked on."""
         return item in self._waiting or item in self._working
 
+    def waits(self, item: T) -> bool:
+        """Whether an item waits, be it worked on as well or not."""
+        return item in self._waiting
+
     def depth(self, now: float) -> Mapping[int, int]:
         """How many items are ready and not taken, by priority; delayed ones do not count."""
         return Counter(
@@ -213,6 +217,10 @@ class WorkQueue(Generic[T]):
     def knows(self, item: T) -> bool:
         """Whether an item waits, or is being worked on."""
         return self._agenda.knows(item)
+
+    def waits(self, item: T) -> bool:
+        """Whether an item is to be worked on once more, besides what is being done."""
+        return self._agenda.waits(item)
 
     def close(self) -> None:
         """Hand nothing out any more: every waiting worker ends."""

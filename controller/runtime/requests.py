@@ -64,6 +64,8 @@ class Requests:
         self._looks = looks
         self._open: dict[NodeName, tuple[Open, ...]] = {}
         self._asked: dict[str, _Asked] = {}
+        self._unplaced: set[str] = set()
+        self._begun: dict[NodeName, tuple[Open, ...]] = {}
 
     async def refresh(self) -> frozenset[NodeName]:
         """Read what is open; returns its nodes.
@@ -76,6 +78,8 @@ class Requests:
         for one in found:
             self._open[one.node] = (*self._open.get(one.node, ()), one)
             if one.kind is RequestKind.RECONCILE:
+                if one.token not in self._asked:
+                    self._unplaced.add(one.token)
                 asked = self._asked.setdefault(one.token, _Asked())
                 if one.node not in asked.waiting:
                     asked.at_work.add(one.node)
@@ -102,7 +106,9 @@ class Requests:
 
     async def before(self, node: NodeName) -> None:
         """Tell those who wait that it begins, and answer what only wants a look."""
-        found = self._open.get(node, ())
+        found = tuple([one for one in self._open.get(node, ()) if one.token not in self._unplaced])
+        # What comes from here on is for the next turn: this one looks too early for it.
+        self._begun[node] = found
         if not found:
             return
         try:
@@ -118,7 +124,7 @@ class Requests:
 
     async def after(self, turn: TurnReport, *, more: bool) -> None:
         """Take a turn into account: answer, or tell how far it is."""
-        found = self._open.get(turn.node, ())
+        found = self._begun.pop(turn.node, ())
         if not found:
             return
         try:
@@ -129,6 +135,17 @@ class Requests:
                 await self._forget_answered(turn.node)
         except StoreError as error:
             log.warning(events.CYCLE_BROKEN_OFF, node=turn.node, error=type(error).__name__)
+
+    def waits_for_place(self, node: NodeName) -> bool:
+        """Whether all that is asked of a node waits until keys were placed."""
+        found = self._open.get(node, ())
+        return bool(found) and all(one.token in self._unplaced for one in found)
+
+    def placed(self) -> frozenset[NodeName]:
+        """Keys were placed after requests came: from here on turns count; returns their nodes."""
+        tokens, self._unplaced = self._unplaced, set()
+        found = (one for some in self._open.values() for one in some)
+        return frozenset(one.node for one in found if one.token in tokens)
 
     def reopen(self, nodes: Iterable[NodeName]) -> None:
         """Nodes have work again: what they waited for has happened."""

@@ -111,7 +111,10 @@ class Turns:
         turn = await self._parts.worker.turn(node)
         self._hooks.ended(turn)
         look = self._next(turn)
-        await self._parts.requests.after(turn, more=look.after_s == 0)
+        self._release()
+        # Woken meanwhile: what this turn left may be what the next one is for.
+        more = look.after_s == 0 or self._parts.queue.waits(node)
+        await self._parts.requests.after(turn, more=more)
         if turn.undeclared:
             await self.drop(node)
             return
@@ -121,7 +124,6 @@ class Turns:
         self._parts.queue.add(node, priority=look.priority, after_s=after_s)
         if turn.result is None or turn.result.not_observed is not None:
             self._hooks.retried()
-        self._release()
         if turn.recorded:
             self._hooks.place()
 

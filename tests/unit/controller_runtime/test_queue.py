@@ -91,6 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert bool(ready) == self.agenda.has_ready(self.now)
         assert self.model.working == self.agenda.working
         assert {n: n in known for n in "abcd"} == {n: self.agenda.knows(n) for n in "abcd"}
+        assert self.model.rows.keys() == {n for n in "abcd" if self.agenda.waits(n)}
 
     @invariant()
     def no_delay_is_overslept(self):
