@@ -18,6 +18,7 @@ from desired_state.model.placement import Placement
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
 from desired_state.scheduling.result import PlacementResult, RefusedMove, Unschedulable
+from desired_state.store.bulk import insert
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
@@ -144,7 +145,7 @@ async def _store(session: AsyncSession, result: PlacementResult, now: datetime) 
             }
             for p in result.added
         ]  # fmt: skip
-        await connection.execute(_TABLE.insert(), rows)
+        await insert(connection, _TABLE, rows)
     ended = [
         {"at_key": p.key, "at_node": p.node, "why": None if p.leaving is None else p.leaving.value}
         for p in result.ended

@@ -19,11 +19,11 @@ from controller.runtime.tables import (
     KEY_USAGE,
     PLACEMENT,
     SUBSCRIPTION,
-    upsert,
 )
 from controller.runtime.usage import Usage, book
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
+from desired_state.store.bulk import upsert
 
 
 async def book_usage(connection: AsyncConnection, gone: Iterable[Gone], now: datetime) -> None:

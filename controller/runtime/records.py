@@ -31,8 +31,6 @@ from controller.runtime.tables import (
     PLACEMENT,
     PLAN_APPROVAL,
     REQUEST_ANSWER,
-    insert_missing,
-    upsert,
 )
 from controller.runtime.timings import deletions_s, first_ready_s, rotation_gaps_s
 from controller.runtime.versions import StatusVersions
@@ -41,6 +39,7 @@ from controller.telemetry.observers import count_born, count_deletions
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email, NodeName
 from desired_state.model.policy import policy_for
+from desired_state.store.bulk import insert_missing, upsert
 from desired_state.store.convert import journal_values, policy_from
 from desired_state.store.engine import Store
 from desired_state.store.errors import ConcurrentUpdate

@@ -16,11 +16,12 @@ from sqlalchemy import and_, func, or_, select
 
 from controller.runtime.documents import answer_document
 from controller.runtime.report import NodeReport
-from controller.runtime.tables import REQUEST, REQUEST_ANSWER, REQUEST_PROGRESS, upsert
+from controller.runtime.tables import REQUEST, REQUEST_ANSWER, REQUEST_PROGRESS
 from controller.runtime.worker import Clock, TurnReport
 from controller.telemetry import events
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.request import RequestKind
+from desired_state.store.bulk import upsert
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
 from desired_state.store.tables.desired import NodeRow
