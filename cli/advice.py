@@ -14,7 +14,8 @@ _ADVICE = {
     "PanelBusy": "it goes on by itself at the next run",
     "IdentityChanged": "see on the panel whether its inbounds are there; if you replaced it: "
     "x3fleet nodes rebind {node}",
-    "StaleDesired": "if the database was restored, restore the newer backup; nothing was changed",
+    "StaleDesired": "restore the newer backup of the database; without one: x3fleet keys rotate KEY "
+    "for each key named, or raise spec.guards.quarantined of a Policy",
     "ClockSkew": "correct the clock of the panel's server, or ours",
     "PanelPoisoned": "give that client an email on the panel, or delete it there",
     "EmailTaken": "x3fleet keys rotate KEY gives the key another email",

@@ -45,6 +45,7 @@ from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action
 from controller.core.result import refused_members
 from controller.core.turn import Turn
+from desired_state.model.credentials import digest_secrets
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email
 from desired_state.model.node import Mode
@@ -185,6 +186,7 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
         rows = tuple(compose_row(a, record, turn.desired, turn.now) for a, record in creates)
         yield from perform(JournalIntent(turn.target.node, rows, turn.desired.epoch))
         turn.put_rows(rows)
+    yield from note_secrets(turn, pairs)
     tried = yield from send(turn, _change_writes(turn, pairs))
     yield from take_back(turn, [a for a, _ in creates], tried)
     if not tried or not (yield from look_again(turn)):
@@ -202,6 +204,21 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if any(map(is_placeholder_action, piece)):
         live = {row.email for row in turn.desired.journal if row.state is JournalState.LIVE}
         turn.held_inbounds |= {i for a in piece if a.email not in live for i in a.inbound_ids}
+
+
+def note_secrets(turn: Turn, pairs: list[tuple[Action, ClientRecord]]) -> Steps[None]:
+    """Record which credentials an update writes to a client that was found without a row.
+
+    Without this it would differ for ever from what nobody knows.
+    """
+    rows = tuple(
+        replace(a.row, secrets_digest=digest_secrets(record.uuid, record.password, record.auth))
+        for a, record in pairs
+        if a.verb is Verb.UPDATE and a.row is not None and not a.row.secrets_digest
+    )
+    if rows:
+        yield from perform(RecordRows(turn.target.node, rows, turn.desired.epoch))
+        turn.put_rows(rows)
 
 
 def take_back(turn: Turn, creates: list[Action], tried: list[tuple[Write, Outcome]]) -> Steps[None]:

@@ -13,7 +13,8 @@ from tests.fakes.faults import Fault
 from tests.fakes.panel import TROJAN, VLESS
 from tests.fakes.people import NL
 from tests.faults.safety import Safety
-from tests.faults.scenarios import V29, V32, V36, email_of, settled
+from tests.faults.scenarios import V29, V32, V36, email_of, marked, settled
+from tests.faults.truth import check_truth
 
 VERSIONS = (V29, V32, V36)
 
@@ -141,3 +142,57 @@ def test_a_last_client_whose_delete_was_refused_is_not_gone_because_the_list_is_
     run(world, dict.fromkeys(range(30), Fault.EMPTY))
 
     assert JournalState.LIVE is world.store.journal[NL, email_of(V29, "a")].state
+
+
+# -- a database that is older than the panel -------------------------------------------------------
+
+
+def outdated(version, rotations):
+    """The panel knows generations that a restored database does not."""
+    world = settled(version, "ab")
+    kept = world.store.copy()
+    for _ in range(rotations):
+        people.rotate(world.store, "a")
+        run(world)
+    kept.revision, kept.changes = world.store.revision, world.store.changes + 1
+    world.store = kept
+    return world
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("rotations", [1, 2])
+def test_rotating_a_key_past_the_panel_accepts_that_the_database_is_older(version, rotations):
+    """What the manual says for a database without a newer backup."""
+    world = outdated(version, rotations)
+    run(world, turns=1)
+    stalled = held(world)
+    for _ in range(rotations):
+        people.rotate(world.store, "a")
+
+    run(world, turns=5)
+
+    assert "Stalled/StaleDesired" in stalled
+    assert {email_of(version, "a", 1 + rotations), email_of(version, "b")} == served(world)
+    assert world.store.nodes[NL].status.find(ConditionType.READY).status
+    check_truth(world, NL)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_higher_limit_of_quarantined_clients_lets_a_node_go_on_and_touches_none_of_them(version):
+    world = settled(version, "a")
+    for letter in "qrstuv":
+        world.panel.add_by_hand(marked(version, letter))
+    run(world, turns=1)
+    stalled, before = held(world), world.panel.foreign()
+    people.want(world.store, "b")
+    row = world.store.nodes[NL]
+    row.policy, world.store.changes = (
+        replace(row.policy, max_quarantined=6),
+        world.store.changes + 1,
+    )
+
+    run(world)
+
+    assert "Stalled/StaleDesired" in stalled
+    assert {email_of(version, "a"), email_of(version, "b")} == served(world)
+    assert before == world.panel.foreign()
