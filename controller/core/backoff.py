@@ -22,7 +22,7 @@ from desired_state.model.ids import Revision
 FIRST_S = 5.0
 LONGEST_S = 900.0
 SLOW_S = 900.0
-SLOW_JITTER = 0.10
+SLOW_JITTER_S = 90.0
 """Of the slow probe, so that a fleet whose certificates ended together is not probed in step."""
 _DOUBLINGS = 10
 """More would exceed the cap many times over."""
@@ -72,7 +72,7 @@ class Backoff:
         if self.next_look_at is None:
             return 0.0
         left = (self.next_look_at - now).total_seconds()
-        return min(max(left, 0.0), SLOW_S * (1 + SLOW_JITTER))
+        return min(max(left, 0.0), SLOW_S + SLOW_JITTER_S)
 
 
 def next_backoff(
@@ -99,7 +99,7 @@ def next_backoff(
                 return state
             return _fallen(state, now, None)
         case Ended.PERMANENT:
-            pause_s = SLOW_S * (1 - SLOW_JITTER + 2 * SLOW_JITTER * draw)
+            pause_s = SLOW_S + SLOW_JITTER_S * (2 * draw - 1)
         case Ended.LOST:
             pause_s = draw * longest_pause_s(state.failures + 1)
     due = now + timedelta(seconds=pause_s)
