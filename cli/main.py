@@ -26,6 +26,7 @@ GROUPS = {
     "manifests": "What is declared in YAML: check it, compare it, apply it.",
     "keys": "What people hold: issue, rotate, move, revoke, and why a key is not on a node.",
     "nodes": "Servers and their panels.",
+    "replicas": "Controllers that work on this database.",
     "reconcile": "Make panels as they should be.",
     "notifications": "What people were told, and its way to webhooks.",
     "config": "Settings.",
@@ -67,6 +68,7 @@ COMMANDS = (
     ("keys revoke", "cli.keys.change:revoke", "Take keys away for good."),
     ("nodes list", "cli.nodes.show:list_nodes", "List nodes with state and counts."),
     ("nodes show", "cli.nodes.show:show_node", "Show one node: conditions, inbounds, history."),
+    ("replicas list", "cli.replicas:list_replicas", "List controllers and which nodes each holds."),
     ("nodes probe", "cli.nodes.probe:probe", "Look at one panel now; writes nothing."),
     ("nodes pause", "cli.nodes.change:pause", "Stop visiting a node."),
     (
