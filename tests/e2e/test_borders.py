@@ -3,9 +3,13 @@
 import asyncio
 import gzip
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from desired_state.model.ids import Generation, KeyId
+from desired_state.store.convert import seed_place
+from desired_state.store.secrets import Vault, make_key
 from simulator.by_hand import add_inbound
 from tests.e2e.operator import node
 
@@ -106,3 +110,25 @@ async def test_a_databases_password_is_in_no_answer(operator) -> None:
 
     assert [] == [run for run in runs if "hunter2" in run.out + run.err]
     assert "password=***" in runs[0].out
+
+
+async def test_a_key_whose_seed_cannot_be_opened_is_withheld_alone(operator, start_panel) -> None:
+    panel = await start_panel("3.6.0")
+    lost, *others = await operator.set_up(node("a", panel.url), keys=3)
+    with sqlite3.connect(operator.database) as database:
+        database.execute(
+            "UPDATE key_generation SET seed = ? WHERE key_id = ?",
+            (
+                Vault([make_key()]).seal(b"s" * 32, seed_place(KeyId(lost), Generation(1))).token,
+                lost,
+            ),
+        )
+    database.close()
+
+    run = await operator.run("reconcile", "now")
+    document = await operator.ask("reconcile", "now", code=2)
+
+    assert 2 == run.code
+    assert sorted(f"x3f-{key}-g1" for key in others) == panel.emails
+    assert f"x3f-{lost}-g1: its seed is missing, or these encryption keys do not open it" in run.out
+    assert [f"x3f-{lost}-g1"] == [one["email"] for one in document["nodes"][0]["refused"]]
