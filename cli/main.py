@@ -36,6 +36,7 @@ GROUPS = {
 COMMANDS = (
     ("demo", "cli.demo.command:demo", "Run the main job on three simulated panels."),
     ("simulate", "cli.simulate:simulate", "Serve one simulated 3x-ui panel until Ctrl-C."),
+    ("run", "cli.roles:run", "Do everything in one process, until SIGTERM."),
     ("controller", "cli.roles:controller", "Keep panels as they should be, until SIGTERM."),
     ("plan", "cli.reconcile:plan", "Show what reconcile would do; exits 2 on drift, 3 if blocked."),
     ("reconcile now", "cli.reconcile:now", "Make panels as they should be, and prove it."),
@@ -84,6 +85,7 @@ COMMANDS = (
         "cli.nodes.change:rebind",
         "Accept the panel that answers now as this node's.",
     ),
+    ("events", "cli.events:events", "Show what happened on nodes and to keys."),
     (
         "notifications list",
         "cli.notifications:list_notifications",

@@ -1,19 +1,27 @@
 """`x3fleet controller` and `x3fleet run`: processes that stay, until SIGTERM or Ctrl-C ends them.
 
 The first signal ends them in order; a second one at once. Not here: what a controller does
-(`controller.daemon`), checks before the start (`controller.preflight`).
+(`controller.daemon`), checks before the start (`preflight`).
 """
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from cli.exits import Exit
-from cli.opening import require_database
+from cli.findings import Finding, Level
+from cli.preflight import examine, read_settings
+from cli.render import count
+
+if TYPE_CHECKING:
+    from controller.daemon import Extra
+    from desired_state.manifests.settings import SyncSettings
+    from desired_state.store.engine import Store
 
 ServiceLevel = Literal["error", "warning", "info", "debug"]
 ServiceLog = Annotated[
@@ -26,26 +34,66 @@ async def controller(*, log_level: ServiceLog = "info") -> Exit:
     return await _serve(log_level)
 
 
-async def _serve(log_level: ServiceLevel) -> Exit:
+async def run(*, log_level: ServiceLog = "info") -> Exit:
+    """Do everything in one process, until SIGTERM: the controller, and manifests from their source."""
+    return await _serve(log_level, syncs=True)
+
+
+async def _serve(log_level: ServiceLevel, *, syncs: bool = False) -> Exit:
     from controller.daemon import Daemon
     from controller.parts import equip
     from controller.runtime.errors import HolderKind
     from controller.service import open_controller
-    from controller.settings import load_settings
     from controller.telemetry.logging import configure_logging
     from controller.telemetry.observers import PanelExchanges
 
-    settings = load_settings()
-    require_database(settings.store)
+    read = read_settings()
+    findings = await examine(read)
+    if not _may_start(findings) or read.settings is None:
+        return Exit.ERROR
     configure_logging(level=log_level)
+    _log(findings)
     with _told_to_stop() as stop:
         async with open_controller(
-            settings, kind=HolderKind.DAEMON, observer=PanelExchanges()
+            read.settings, kind=HolderKind.DAEMON, observer=PanelExchanges()
         ) as opened:
             daemon = Daemon(opened)
-            equip(daemon, settings.service)
+            equip(daemon, read.settings.service)
+            if syncs and read.sync is not None and read.sync.is_configured:
+                daemon.extras.append(_syncing(opened.store, read.sync))
             clean = await daemon.run(stop)
     return Exit.DONE if clean else Exit.ERROR
+
+
+def _syncing(store: "Store", settings: "SyncSettings") -> "Extra":
+    from controller.daemon import Extra
+    from desired_state.commands.sync import ManifestSync
+
+    return Extra("manifest sync", ManifestSync(store, settings).run)
+
+
+def _may_start(findings: tuple[Finding, ...]) -> bool:
+    """Tell everything that forbids a start, each with what to do; nothing does: True."""
+    bad = [one for one in findings if one.level is Level.BAD]
+    for one in bad:
+        sys.stderr.write(f"x3fleet: {one}\n")
+    if bad:
+        sys.stderr.write(f"x3fleet: not started: {count(len(bad), 'thing')} to correct\n")
+    return not bad
+
+
+def _log(findings: tuple[Finding, ...]) -> None:
+    """Tell what does not forbid a start, where it is looked for later."""
+    import structlog
+
+    from controller.telemetry import events
+
+    log = structlog.get_logger(__name__)
+    for one in findings:
+        if one.level is Level.WARN:
+            log.warning(
+                events.START_WARNED, subject=one.subject, message=one.message, hint=one.hint
+            )
 
 
 @contextmanager

@@ -4,8 +4,9 @@ Read from `X3FLEET_DATABASE__*`, `X3FLEET_ENCRYPTION_KEYS` (by the store) and `X
 Callers: service and cli. Not here: what the database holds, a node's address or credentials.
 """
 
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from desired_state.model.errors import ConfigError
 from desired_state.store.settings import StoreSettings, load_store_settings
+
+T = TypeVar("T")
 
 
 class TurnSettings(BaseModel):
@@ -132,9 +135,21 @@ def load_settings() -> ControllerSettings:
     Raises:
         ConfigError: names every variable that is wrong, never its value.
     """
-    store = load_store_settings()
+    faults: list[ConfigError] = []
+    store, found = _try(load_store_settings, faults), _try(_load_parts, faults)
+    if store is None or found is None:
+        message = "; ".join(fault.message for fault in faults)
+        raise ConfigError(message, hint=next((f.hint for f in faults if f.hint), None))
+    return ControllerSettings(
+        store=store,
+        turns=TurnSettings.model_validate(found),
+        service=ServiceSettings.model_validate(found),
+    )
+
+
+def _load_parts() -> dict[str, Any]:
     try:
-        found = _Environment().controller.model_dump()
+        return _Environment().controller.model_dump()
     except ValidationError as error:
         faults = "; ".join(
             f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
@@ -146,11 +161,14 @@ def load_settings() -> ControllerSettings:
             "X3FLEET_CONTROLLER__*: a value that should be JSON is not",
             hint='lists are written as ["one", "two"]',
         ) from None
-    return ControllerSettings(
-        store=store,
-        turns=TurnSettings.model_validate(found),
-        service=ServiceSettings.model_validate(found),
-    )
+
+
+def _try(load: Callable[[], T], faults: list[ConfigError]) -> T | None:
+    try:
+        return load()
+    except ConfigError as error:
+        faults.append(error)
+        return None
 
 
 def _is_private(url: str) -> bool:

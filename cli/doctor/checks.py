@@ -5,7 +5,6 @@ Pure. Callers: `command`. Not here: gathering facts, scanning texts (`endpoints`
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cli.advice import advise, full_name
@@ -17,6 +16,7 @@ from cli.doctor.endpoints import (
     proxies_in,
     unexplained,
 )
+from cli.findings import Finding, Level
 from cli.render import count
 
 if TYPE_CHECKING:
@@ -24,27 +24,6 @@ if TYPE_CHECKING:
     from controller.runtime.report import NodeReport
 
 DATABASE_URL = "X3FLEET_DATABASE__URL"
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARN = "warn"
-    """Something is there that nothing explains."""
-    BAD = "bad"
-    """Something does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's. `hint`: what a person does about it."""
-
-    area: str
-    subject: str
-    level: Level
-    message: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

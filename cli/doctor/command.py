@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from cli.config import describe
 from cli.doctor.checks import (
-    Finding,
-    Level,
     NodeFacts,
     check_doubles,
     check_inbounds,
@@ -21,7 +19,9 @@ from cli.doctor.checks import (
 from cli.doctor.endpoints import DeclaredNode, Endpoint, default_port
 from cli.environment import own_variables
 from cli.exits import Exit
+from cli.findings import Finding, Level
 from cli.opening import LogLevel, LogOption, opened_controller, require_database, shown_url
+from cli.preflight import check_files, check_secrets, failed, read_settings
 from cli.progress import following
 from cli.render import Cell, Grid, Output, OutputOption, Page, Text, Tone, count, show
 from desired_state.model.errors import ConfigError, X3FleetError
@@ -65,39 +65,25 @@ async def doctor(*, log_level: LogOption = "off", output: OutputOption = Output.
 
 
 async def _examine(log_level: LogLevel, output: Output) -> AsyncIterator[Finding]:
-    from controller.settings import load_settings
-
-    try:
-        settings = load_settings()
-    except ConfigError as error:
-        yield _failed("settings", "X3FLEET_*", error)
+    read = read_settings()
+    for finding in read.findings:
+        yield finding
+    settings = read.settings
+    if settings is None:
         return
-    yield Finding("settings", "X3FLEET_*", Level.OK, "can be read")
     nodes: tuple[NodeFacts, ...] | None = None
-    for finding in _readable_by_all(settings):
+    for finding in check_files(settings):
         yield finding
     try:
         require_database(settings.store)
         async with opened_controller(log_level) as controller:
-            yield await _database(controller, settings)
+            yield await check_secrets(controller.store, settings)
             nodes = await _look_at_all(controller, output)
     except X3FleetError as error:
-        yield _failed("database", shown_url(settings.store), error)
+        yield failed("database", shown_url(settings.store), error)
     # Without nodes it is not known which variables their credentials are read from.
     for finding in () if nodes is None else _judge(settings, nodes):
         yield finding
-
-
-def _readable_by_all(settings: "ControllerSettings") -> Iterator[Finding]:
-    from desired_state.store.keyring import key_file
-
-    keys = None if settings.store.encryption_keys else key_file(settings.store)
-    for path in (settings.store.database.sqlite_path, keys):
-        if path is not None and path.is_file() and path.stat().st_mode & 0o007:
-            yield Finding(
-                "database", str(path), Level.WARN, "is open to everybody on this machine",
-                f"chmod o= {path}",
-            )  # fmt: skip
 
 
 def _judge(settings: "ControllerSettings", nodes: tuple[NodeFacts, ...]) -> Iterator[Finding]:
@@ -106,18 +92,6 @@ def _judge(settings: "ControllerSettings", nodes: tuple[NodeFacts, ...]) -> Iter
     yield from check_doubles(nodes)
     yield from check_variables(own_variables(), describe(settings), nodes)
     yield from check_inbounds(nodes)
-
-
-async def _database(controller: "Controller", settings: "ControllerSettings") -> Finding:
-    """Prove that the installation's secret opens: the keys are those of this database."""
-    from desired_state.store.installation import read_ownership
-    from desired_state.store.version import current
-
-    at = await current(controller.store)
-    async with controller.store.reading() as session:
-        await read_ownership(session, controller.store.vault)
-    message = f"at version {at}, its secrets can be read"
-    return Finding("database", shown_url(settings.store), Level.OK, message)
 
 
 async def _look_at_all(controller: "Controller", output: Output) -> tuple[NodeFacts, ...]:
@@ -167,15 +141,9 @@ def _facts(
     )
 
 
-def _failed(area: str, subject: str, error: X3FleetError) -> Finding:
-    return Finding(area, subject, Level.BAD, error.message, error.hint or "")
-
-
 def _rows(findings: list[Finding]) -> Iterator[tuple[Cell, ...]]:
     for one in findings:
-        hint = f" ({one.hint})" if one.hint else ""
-        level = Text(one.level.value, _TONES[one.level])
-        yield level, f"{one.subject}: {one.message}{hint}"
+        yield Text(one.level.value, _TONES[one.level]), str(one)
 
 
 def _summary(findings: list[Finding], worst: Level) -> Text:

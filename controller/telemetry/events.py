@@ -23,6 +23,8 @@ PLACEMENT_MADE = "placement_made"
 KEY_UNSCHEDULABLE = "key_unschedulable"
 """No node may carry some keys: keys (how many), reason."""
 
+START_WARNED = "start_warned"
+"""Something is wrong that does not keep a controller from starting: subject, message, hint."""
 CONTROLLER_STARTED = "controller_started"
 """A controller that stays began: nodes (how many), workers, database (its kind)."""
 CONTROLLER_STOPPING = "controller_stopping"
