@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
+from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock
 from controller.runtime.report import FleetReport, NodeProgress, Stage
 from controller.service import Controller, open_controller
@@ -241,6 +242,7 @@ async def open_fleet(
     turns: TurnSettings | None = None,
     count: int | None = 1,
     clock: Clock | None = None,
+    observer: Observer | None = None,
     **wanted: Wanted,
 ) -> AsyncIterator[Fleet]:
     """Start panels, make a database that declares them, and open a controller over it."""
@@ -254,7 +256,9 @@ async def open_fleet(
             sites[name] = await _start(stack, number, name, one, monkeypatch)
         specs = tuple(site.spec for site in sites.values())
         await _prepare(settings.store, specs, policies, count)
-        controller = await stack.enter_async_context(open_controller(settings, clock=clock))
+        controller = await stack.enter_async_context(
+            open_controller(settings, clock=clock, observer=observer)
+        )
         yield Fleet(settings, controller, sites)
 
 
