@@ -12,8 +12,8 @@ _ADVICE = {
     "Unreachable": "see whether the panel's server runs and lets this machine in",
     "Timeout": "see whether the panel's server is overloaded",
     "PanelBusy": "it goes on by itself at the next run",
-    "IdentityChanged": "see on the panel whether its inbounds are there; if you replaced it: "
-    "x3fleet nodes rebind {node}",
+    "IdentityChanged": "if you replaced the panel: x3fleet nodes rebind {node}; else see on the panel "
+    "whether its inbounds and clients are there",
     "StaleDesired": "restore the newer backup of the database; without one: x3fleet keys rotate KEY "
     "for each key named, or raise spec.guards.quarantined of a Policy",
     "ClockSkew": "correct the clock of the panel's server, or ours",

@@ -129,8 +129,12 @@ def identity(case: Case) -> Refusal | None:
         message = f"no client of ours is seen and bound inbounds are missing: {lost}"
     else:
         return None
-    hint = f"{message}; `x3fleet nodes rebind` accepts it"
-    return _refuse(ConditionType.STALLED, "IdentityChanged", hint, _everything(case))
+    hint = "if you replaced it, `x3fleet nodes rebind` accepts it"
+    if not case.look.inbounds:
+        hint = "it shows no inbound at all: look at the panel itself"
+    return _refuse(
+        ConditionType.STALLED, "IdentityChanged", f"{message}; {hint}", _everything(case)
+    )
 
 
 def stale_desired(case: Case) -> Refusal | None:
