@@ -9,6 +9,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from controller.core.conditions import ConditionType
+from controller.core.effects import Effect, WriteStatus
 from controller.core.observed import PERMANENT
 from controller.core.result import Result
 from controller.telemetry import events
@@ -52,6 +53,15 @@ def cycle_values(
         "plan_digest": result.plan.digest if result.plan.actions else "",
         "counts": counts_of(result),
     }
+
+
+def log_health(log: FilteringBoundLogger, effect: Effect[Any]) -> None:
+    """Tell of a node that answers again, and of one that is recovered, once each."""
+    for event in effect.events if isinstance(effect, WriteStatus) else ():
+        if event.name == events.NODE_CONNECTED:
+            log.info(events.NODE_CONNECTED, detail=event.detail)
+        elif event.name == events.NODE_RECOVERED:
+            log.info(events.NODE_RECOVERED, detail=event.detail)
 
 
 def log_turn(log: FilteringBoundLogger, result: Result, duration_s: float) -> None:

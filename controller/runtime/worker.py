@@ -27,7 +27,7 @@ from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
-from controller.runtime.summary import cycle_values, log_turn
+from controller.runtime.summary import cycle_values, log_health, log_turn
 from controller.telemetry import events, metrics
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName, Revision
@@ -258,7 +258,9 @@ class Worker:
 
     async def _record(self, turn: _Turn, effect: Record) -> bool | None:
         turn.recorded = True
-        return await self._records.record(effect, self._clock.now(), turn.cycle)
+        answer = await self._records.record(effect, self._clock.now(), turn.cycle)
+        log_health(log, effect)
+        return answer
 
     # -- the panel ---------------------------------------------------------------------------------
 
