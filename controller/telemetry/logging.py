@@ -12,10 +12,13 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-MASK = "***"
+from controller.telemetry.masking import MASK, mask_text
+
 LONGEST = 256
 """Characters of one string in a line; an answer or a list must not flood the log."""
 LONGEST_TRACEBACK = 8_192
+SEARCHED = 16
+"""Of a text that is cut, so many times what is left is searched for secrets, up to the last space."""
 SECRET_FIELDS = (
     "password", "passwd", "token", "secret", "seed", "uuid", "auth", "sub_id", "subid", "totp",
     "cookie", "link", "credential", "api_key", "private",
@@ -50,7 +53,7 @@ def configure_logging(
 
 
 def mask_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Mask by field name, at any depth; cut strings, and what is neither text nor number."""
+    """Mask by field name at any depth, and by shape in any text; cut strings and what is neither."""
     del logger, method
     return {name: _clean(name, value) for name, value in event.items()}
 
@@ -74,6 +77,10 @@ def _clean_value(name: str, value: object) -> object:
 
 
 def _cut(text: str, longest: int = LONGEST) -> str:
+    # Masked before it is cut: half a secret is one too, and has no shape any more.
+    if len(text) > longest * SEARCHED:
+        text = text[: longest * SEARCHED].rpartition(" ")[0] + "…"
+    text = mask_text(text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

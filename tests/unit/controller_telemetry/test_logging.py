@@ -6,16 +6,17 @@ import logging
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.telemetry.logging import (
     LONGEST,
-    MASK,
+    LONGEST_TRACEBACK,
     SECRET_FIELDS,
     configure_logging,
     mask_secrets,
 )
+from controller.telemetry.masking import MASK
 
 SECRET = "hunter2-very-secret-value"
 
@@ -143,3 +144,122 @@ def test_a_warning_of_a_library_is_a_line_like_ours():
     logging.getLogger("some.library").warning("something odd")
 
     assert "something odd" == json.loads(read())["event"]
+
+
+# -- secrets in free text --------------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def drawn(alphabet, size):
+    return st.text(alphabet, min_size=size, max_size=size)
+
+
+words = drawn(LETTERS, 16)
+SHAPED = {
+    "the UUID of a client": st.tuples(st.uuids().map(str), st.just("{}")),
+    "our mark": st.tuples(drawn("abcdefghijklmnopqrstuvwxyz234567", 26), st.just("client {} is seen")),
+    "a bearer token": st.tuples(words, st.sampled_from(["Bearer {}", "authorization: bearer {}"])),
+    "a password in an address": st.tuples(
+        words, st.sampled_from(["https://admin:{}@panel.example.net/", "postgresql://x:{}@db/x"])
+    ),
+    "a panel's secret path": st.tuples(words, st.just("GET https://panel.example.net:2053/{}/login")),
+    "a share link": st.tuples(words, st.sampled_from(["vless://{}@h:443?type=tcp#x", "trojan://{}@h:1"])),
+    "a setting": st.tuples(
+        words,
+        st.sampled_from([
+            "password={}", "token: {}", "'password': '{}'", '"totp_secret": "{}"', "x?token={}&y=1",
+            "NL1_TOKEN={}", "Set-Cookie: {}; Path=/",
+        ]),
+    ),
+    "a sealed secret": st.tuples(drawn(LETTERS, 60).map("gAAAAA{}".format), st.just("bad {}")),
+    "an API token": st.tuples(words.map("x3f_{}".format), st.just("refused {}")),
+    "a bot's token": st.tuples(drawn(LETTERS, 35).map("123456789:{}".format), st.just("bot{}/x")),
+}  # fmt: skip
+
+
+class Opaque:
+    """Something of somebody else's, whose repr tells too much."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __repr__(self):
+        return f"<Thing {self.text}>"
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def log_with_traceback(log, text):
+    try:
+        try:
+            fail(text)
+        except ValueError as error:
+            raise RuntimeError("refused") from error
+    except RuntimeError:
+        log.exception("cycle_broken_off")
+
+
+def log_bound(log, text):
+    with structlog.contextvars.bound_contextvars(detail=text):
+        log.info("cycle_finished")
+
+
+CARRIERS = {
+    "a field": lambda log, text: log.info("cycle_finished", message=text),
+    "the end of a long field": lambda log, text: log.info("x", message="y" * 180 + " " + text),
+    "a list": lambda log, text: log.info("cycle_finished", causes=[[text]]),
+    "a key of a mapping": lambda log, text: log.info("cycle_finished", counts={text: 1}),
+    "bytes": lambda log, text: log.info("cycle_finished", body=text.encode()),
+    "an object": lambda log, text: log.info("cycle_finished", thing=Opaque(text)),
+    "an error's chain": log_with_traceback,
+    "what is bound to the task": log_bound,
+    "the event itself": lambda log, text: log.warning(text),
+    "a library's line": lambda _, text: logging.getLogger("library").warning("said %s", text),
+    "a library's traceback": lambda _, text: log_with_traceback(logging.getLogger("library"), text),
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+@pytest.mark.parametrize("shaped", SHAPED.values(), ids=SHAPED)
+@given(data=st.data(), json_lines=st.booleans())
+@settings(max_examples=20)
+def test_no_secret_of_a_known_shape_reaches_the_output(carrier, shaped, data, json_lines):
+    """Wherever it hides, and whether or not it is cut."""
+    secret, sentence = data.draw(shaped)
+    log, read = lines(json=json_lines)
+
+    carrier(log, sentence.format(secret))
+
+    shown = read()
+    assert shown
+    assert not [part for part in (secret, secret[:12]) if part in shown]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 of 50 clients would go; to let it pass: x3fleet approve ab12ab12ab12",
+        "the panel took too long in answering",
+        "https://panel.example.net:2053",
+        "x3f-abcdefghij-g1-i2 is held by a stranger",
+        "plan 0123456789ab, revision 42, node nl-1, 2026-11-23T12:00:00+00:00",
+        "Blocked/TooManyDeletes: 9 of 10 would go",
+    ],
+)
+def test_what_is_no_secret_is_left_alone(text):
+    assert {"message": text} == mask_secrets(None, "info", {"message": text})
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("filler", ["_", "a", "x=", "://", "a-", " token", "1", "a@"])
+def test_a_flood_of_text_is_cut_before_it_holds_the_loop(filler):
+    """A search whose cost grows with the square would take hours here."""
+    flood = filler * 2_000_000
+
+    shown = mask_secrets(None, "info", {"message": flood, "exception": flood})
+
+    assert LONGEST >= len(shown["message"])
+    assert LONGEST_TRACEBACK >= len(shown["exception"])
