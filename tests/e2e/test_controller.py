@@ -4,11 +4,13 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from simulator import by_hand
-from tests.e2e.operator import node
+from tests.e2e.operator import finish, node
 from tests.e2e.service import serving, start, until
 
 KILLS = 60 if os.environ.get("X3FLEET_TEST_DEEP") else 4
@@ -85,6 +87,89 @@ async def test_a_stop_in_the_middle_of_a_write_proves_what_was_sent_and_sends_no
     assert 4 == len(set(panel.emails)) == len(panel.emails)
 
 
+async def test_reconcile_now_beside_it_is_handled_by_it_and_ends_as_a_run_of_its_own_would(
+    operator, start_panel
+) -> None:
+    """The same document and exit codes: done, blocked, a panel that cannot be reached."""
+    panel, other = await start_panel("3.6.0"), await start_panel("2.9.4")
+    keys = await operator.set_up(node("a", panel.url), node("b", other.url), keys=8)
+    async with serving(operator) as service:
+        done = await operator.ask("reconcile", "now")
+        for key in keys[:7]:
+            await operator.ask("keys", "revoke", key)
+        blocked = await operator.run("reconcile", "now", "--node", "a", "--wait")
+        digest = (await operator.ask("reconcile", "now", "--node", "a", code=3))["nodes"][0]
+        await operator.ask("approve", digest["blocked"][0]["digest"])
+        await until(lambda: len(panel.emails) == 1)
+        fleet = operator.declare(node("a", panel.url), node("b", "http://127.0.0.1:9/"))
+        await operator.ask("manifests", "apply", str(fleet))
+        lost = await operator.ask("reconcile", "now", "--node", "b", code=1)
+        answers = [line for line in service.lines if line["event"] == "request_answered"]
+
+    assert (True, ["in sync", "in sync"]) == (done["in_sync"], [n["state"] for n in done["nodes"]])
+    assert 8 * 2 == done["totals"]["verified"]
+    assert (3, "") == (blocked.code, blocked.err)
+    assert "a: Blocked/TooManyDeletes" in blocked.out
+    assert "failed" == lost["nodes"][0]["state"]
+    assert ["in sync", "in sync", "blocked", "blocked", "failed"] == [
+        line["outcome"] for line in answers
+    ]
+
+
+async def test_a_follower_does_not_wait_for_a_controller_that_is_gone(
+    operator, start_panel
+) -> None:
+    """It says so; the request stays, and the next controller handles it."""
+    panel = await start_panel("3.6.0")
+    await operator.set_up(node("a", panel.url), keys=1)
+    service = await start(operator)
+    await until(lambda: panel.emails)
+    # Looks take so long that the answer cannot come before the controller is killed.
+    panel.panel.faults.arm({"kind": "slow", "method": "GET", "delay_s": 15, "count": 100})
+    follower = await operator.start("reconcile", "now")
+    await until(lambda: _requests(operator))
+
+    await service.end(signal.SIGKILL)
+    run = await finish(follower)
+    panel.panel.faults.clear()
+
+    assert 1 == run.code
+    assert "the controller ended before it answered" in run.err
+    async with serving(operator) as next_one:
+        await next_one.logged("request_answered", node="a", outcome="in sync")
+
+
+async def test_everything_that_forbids_a_start_is_told_at_once(operator) -> None:
+    wrong = {
+        "X3FLEET_CONTROLLER__TURN_S": "soon",
+        "X3FLEET_CONTROLLER__METRICS__PORT": "70000",
+        "X3FLEET_SYNC__EVERY_S": "0",
+        "X3FLEET_DATABASE__URL": "mysql://db.example.net/x3fleet",
+    }
+
+    run = await operator.run("controller", **wrong)
+    missing = await operator.run("controller", X3FLEET_CONTROLLER__METRICS__PORT="0")
+
+    assert (1, "") == (run.code, run.out)
+    assert all(name in run.err for name in wrong)
+    assert "not started: 4 things to correct" in run.err
+    assert 1 == missing.code
+    assert "x3fleet db upgrade" in missing.err
+
+
+async def test_a_node_whose_secret_is_missing_does_not_keep_the_others_from_being_served(
+    operator, start_panel
+) -> None:
+    panel = await start_panel("3.6.0")
+    lonely = node("lonely", "http://127.0.0.1:9/", auth="{token: {env: NOBODY_SET_THIS}}")
+    await operator.set_up(node("a", panel.url), lonely, keys=1)
+    async with serving(operator) as service:
+        warned = await service.logged("start_warned")
+        await until(lambda: panel.emails)
+
+    assert ("lonely", True) == (warned["subject"], "NOBODY_SET_THIS" in warned["message"])
+
+
 async def test_killed_at_any_moment_it_converges_at_the_next_start(
     operator, start_panel, rng, report_count
 ) -> None:
@@ -110,6 +195,12 @@ async def test_killed_at_any_moment_it_converges_at_the_next_start(
     assert (True, 0) == (after["in_sync"], after["totals"]["writes"])
     assert ["a-stranger"] == [e for e in old.emails if not e.startswith("x3f-")]
     assert ["a-stranger"] == [e for e in new.emails if not e.startswith("x3f-")]
+
+
+def _requests(operator) -> int:
+    with closing(sqlite3.connect(operator.database)) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM request").fetchone()
+    return int(number)
 
 
 async def _change_something(operator, keys: list[str], rng: random.Random) -> None:
