@@ -2,7 +2,15 @@
 
 import pytest
 
-from cli.doctor.checks import Finding, Level, NodeFacts, check_doubles, check_variables
+from cli.advice import advise
+from cli.doctor.checks import (
+    Finding,
+    Level,
+    NodeFacts,
+    check_doubles,
+    check_node,
+    check_variables,
+)
 from cli.doctor.endpoints import (
     DeclaredNode,
     Endpoint,
@@ -11,6 +19,8 @@ from cli.doctor.endpoints import (
     proxies_in,
     unexplained,
 )
+from controller.core.conditions import Condition, ConditionType, NodeStatus
+from controller.core.result import Result
 from controller.runtime.report import NodeReport
 from desired_state.model.ids import NodeName
 
@@ -96,6 +106,22 @@ def test_variables_are_settings_or_secrets_of_nodes_or_a_mistake() -> None:
         (finding.area, finding.subject) for finding in found
     ]
     assert "hidden" not in str(found)
+
+
+def test_a_paused_node_is_said_not_to_have_been_contacted() -> None:
+    paused = NodeStatus(
+        conditions=(Condition(ConditionType.PAUSED, "Paused", "the node is paused"),)
+    )
+    result = Result(NodeName("nl"), paused)
+
+    found = list(check_node(facts("nl", report=NodeReport(NodeName("nl"), last=result))))
+
+    assert [(Level.OK, "is paused: not contacted")] == [(f.level, f.message) for f in found]
+
+
+def test_a_refused_delete_is_explained_without_a_promise() -> None:
+    """What became of the client is in the condition's own message."""
+    assert "delete it by hand on the panel" == advise("DeleteRefused", "nl")
 
 
 def test_one_panel_under_two_names_is_found_by_address_and_by_guid() -> None:
