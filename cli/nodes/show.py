@@ -188,6 +188,7 @@ def _why(node: "NodeSummary", now: datetime) -> Iterator[str]:
         yield "cordoned"
     if node.counts.quarantined:
         yield f"{node.counts.quarantined} quarantined"
+    yield from (reason for reason in node.warnings if reason != "Quarantined")
 
 
 def _told(detail: "NodeDetail", now: datetime) -> Iterator[Block]:

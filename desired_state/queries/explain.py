@@ -17,11 +17,20 @@ from desired_state.model.node import Mode, Node
 from desired_state.model.placement import Placement
 from desired_state.model.subscription import EndedBy
 from desired_state.queries.retry import AFTER_A_PERSON, LeaseView, Retry, tell_next_try
-from desired_state.queries.views import ConditionView, EventView, find_condition
-from desired_state.scheduling.eligible import Verdict
+from desired_state.queries.views import (
+    ConditionView,
+    EventView,
+    find_condition,
+    without_warnings,
+)
+from desired_state.scheduling.eligible import RefusedBy, Verdict
 
 DISTRUSTED = frozenset({"IdentityChanged", "StaleDesired", "ShrunkObservation"})
 """Reasons of a node whose list of clients is not believed: nothing on it counts as verified."""
+
+
+_PASSING = frozenset({RefusedBy.CONDITION, RefusedBy.XRAY, RefusedBy.FULL, RefusedBy.LEAVING})
+"""What keeps a key off a node and may be over without anybody's doing."""
 
 
 class Step(StrEnum):
@@ -189,7 +198,8 @@ def _hindrance(facts: Facts) -> str:
         return f"{facts.node.name} is in mode observe: nothing is written"
     if facts.lease is not None and facts.lease.hinders:
         return f"{facts.lease.tell(facts.node.name)}; another replica takes it over"
-    held = find_condition(facts.conditions, "Stalled", "Unreachable", "Blocked", "Drifted")
+    real = without_warnings(facts.conditions)
+    held = find_condition(real, "Stalled", "Unreachable", "Blocked", "Drifted")
     if held is None:
         return ""
     return f"{facts.node.name} is {held.type}/{held.reason}: {held.message}"
@@ -206,6 +216,9 @@ def _event(facts: Facts, why: str = "") -> EventView | None:
 def _next_try(facts: Facts, step: Step) -> str:
     if step is Step.DECLARED:
         return ""
+    refusal = facts.verdict.refusal
+    if step is Step.ELIGIBLE and refusal is not None and refusal.by not in _PASSING:
+        return "" if refusal.by is RefusedBy.NOT_CHOSEN else AFTER_A_PERSON
     told = tell_next_try(facts.conditions, facts.node.mode, facts.retry, facts.now)
     if told != AFTER_A_PERSON and facts.lease is not None and facts.lease.hinders:
         return "when another replica has taken it over"

@@ -13,7 +13,13 @@ from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode, Node
 from desired_state.model.tariff import Labels
 from desired_state.queries.retry import Retry, tell_next_try
-from desired_state.queries.views import ConditionView, conditions_from, find_condition
+from desired_state.queries.views import (
+    WARNINGS,
+    ConditionView,
+    conditions_from,
+    find_condition,
+    without_warnings,
+)
 from desired_state.store.convert import node_from
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow
@@ -80,7 +86,12 @@ class NodeSummary:
     @property
     def worst(self) -> ConditionView | None:
         """The condition that matters most; None for a node that was never visited."""
-        return find_condition(self.conditions, *_WORST_FIRST)
+        return find_condition(without_warnings(self.conditions), *_WORST_FIRST)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons that are worth knowing of a node that may be ready all the same."""
+        return tuple([one.reason for one in self.conditions if one.reason in WARNINGS])
 
     def next_try(self, now: datetime) -> str:
         """When a node that is not as it should be is looked at again, in words; "" for one that is."""

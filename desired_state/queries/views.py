@@ -9,6 +9,12 @@ from typing import Any
 
 from desired_state.model.ids import Digest, Email, NodeName
 
+WARNINGS = frozenset({
+    "CertificateExpired", "CertificateExpiring", "CertificateExpiringSoon", "Quarantined",
+    "UnverifiedVersion",
+})  # fmt: skip
+"""Reasons that are shown and do not make a node less ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConditionView:
@@ -78,6 +84,11 @@ def conditions_from(stored: list[Any] | None) -> tuple[ConditionView, ...]:
             for value in stored or []
         ]
     )
+
+
+def without_warnings(conditions: tuple[ConditionView, ...]) -> tuple[ConditionView, ...]:
+    """Leave out what is only worth knowing: it hinders nothing."""
+    return tuple([one for one in conditions if one.reason not in WARNINGS])
 
 
 def find_condition(conditions: tuple[ConditionView, ...], *types: str) -> ConditionView | None:
