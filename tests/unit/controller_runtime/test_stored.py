@@ -1,12 +1,14 @@
 """A status survives its columns, through JSON as the databases keep it."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core.backoff import Backoff
 from controller.core.conditions import (
     BlockedSet,
     Condition,
@@ -16,6 +18,7 @@ from controller.core.conditions import (
 )
 from controller.core.desired import BoundInbound
 from controller.runtime.stored import inbound_from, inbound_values, status_from, status_values
+from controller.runtime.tables import NODE_STATUS
 from desired_state.model.ids import Digest, InboundId, Revision
 
 moments = st.none() | st.datetimes(timezones=st.just(UTC))
@@ -53,6 +56,29 @@ def test_a_status_comes_back_equal(status):
     stored = json.loads(json.dumps(status_values(status)))
 
     assert status == status_from(stored)
+
+
+backoffs = st.builds(
+    Backoff,
+    failures=st.integers(0, 99),
+    next_look_at=moments,
+    connected_at=moments,
+    recovered_at=moments,
+    flaps=st.integers(0, 5),
+    tried_revision=st.integers(0, 10**9).map(Revision),
+)
+
+
+@given(backoffs, moments)
+def test_a_back_off_comes_back_equal(backoff, until):
+    status = NodeStatus(backoff=backoff, certificate_until=until)
+
+    assert status == status_from(status_values(status))
+
+
+@pytest.mark.parametrize("field", fields(Backoff), ids=lambda field: field.name)
+def test_every_field_of_a_back_off_has_a_column(field):
+    assert field.name in NODE_STATUS.c
 
 
 def test_a_status_that_was_never_written_is_the_empty_one():
