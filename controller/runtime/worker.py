@@ -20,6 +20,7 @@ from controller.core.desired import Desired
 from controller.core.observed import NotObserved, NotSeen, Observation
 from controller.core.reconcile import dry_run, reconcile
 from controller.core.result import Result
+from controller.panels.api.gate import gated
 from controller.panels.panel import Panel, PanelPool
 from controller.runtime.brake import Brake
 from controller.runtime.errors import LeaseError
@@ -300,8 +301,9 @@ class Worker:
             log.info(events.WRITE_WITHHELD, verb=write.verb.value, cause=cause)
             return fx.Outcome(fx.Verdict.NOT_SENT, cause, ended_at=self._clock.now())
         try:
-            async with self._until_over(turn):
-                return await turn.panel.act(write)
+            with gated(lambda: self._has_no_right(turn.node, write.verb)):
+                async with self._until_over(turn):
+                    return await turn.panel.act(write)
         except TimeoutError:
             cause = f"the turn ended after {self._limits.turn_s:.0f} s, during the call"
             return fx.Outcome(fx.Verdict.UNKNOWN, cause, ended_at=self._clock.now())
@@ -311,7 +313,7 @@ class Worker:
         approach = await self._reader.approach_since(turn.seen)
         turn.seen = approach
         # Last, after every wait: from here to the request nothing comes between.
-        if cause := self._brake.cause() or self._has_no_right(turn.node, verb):
+        if cause := self._has_no_right(turn.node, verb):
             return cause
         if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
             turn.out_of_time = True
@@ -319,6 +321,9 @@ class Worker:
         return _declared_otherwise(approach, turn.approach, verb)
 
     def _has_no_right(self, node: NodeName, verb: fx.Verb) -> str:
+        """Say why nothing may be sent at this moment; asked again when all else is ready."""
+        if cause := self._brake.cause():
+            return cause
         if not self._lease.may_write(node):
             return "the lease is over"
         if verb in _TAKES_AWAY and not self._lease.may_remove(node):

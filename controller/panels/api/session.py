@@ -32,6 +32,7 @@ from controller.panels.api.errors import (
     PanelCredentialsRefused,
     PanelError,
 )
+from controller.panels.api.gate import forbidden
 from controller.panels.api.login import FORM_TYPE, log_in
 from controller.panels.api.masking import mask, secrets_of
 from controller.panels.api.outcomes import Standing, WriteAnswer, describe, judge_write, stand
@@ -226,6 +227,9 @@ class PanelApi:
                 await self._ready()
             except PanelError as error:
                 return WriteAnswer(Verdict.NOT_SENT, str(error))
+            # Now, after whatever a login took.
+            if cause := forbidden():
+                return WriteAnswer(Verdict.NOT_SENT, cause)
             result = await self._channel.send(ask)
         answer = self._judge(result, len(body or b""), (*self._secrets, *secrets))
         if answer.verdict is Verdict.NOT_SENT:
