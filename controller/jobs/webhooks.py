@@ -189,11 +189,9 @@ class WebhookSender:
         now, attempts = self._clock.now(), delivery.attempts + 1
         delay_s = next_delay_s(attempts, self._settings)
         if attempt.delivered:
-            state, event = DELIVERED, events.WEBHOOK_DELIVERED
-        elif attempts >= self._settings.attempts:
-            state, event = PARKED, events.WEBHOOK_PARKED
+            state = DELIVERED
         else:
-            state, event = WAITING, events.WEBHOOK_FAILED
+            state = PARKED if attempts >= self._settings.attempts else WAITING
         async with self._store.recording() as session:
             row = await session.get(WebhookDeliveryRow, (notification.id, hook.name))
             if row is not None and row.replay_id == delivery.replay_id:
@@ -203,9 +201,11 @@ class WebhookSender:
         self._count(attempt, state)
         told = {"notification": notification.id, "hook": hook.name, "attempts": attempts}
         if state == DELIVERED:
-            log.info(event, **told)
+            log.info(events.WEBHOOK_DELIVERED, **told)
+        elif state == PARKED:
+            log.error(events.WEBHOOK_PARKED, **told, reason=attempt.reason)
         else:
-            log.warning(event, **told, reason=attempt.reason, retry_after_s=delay_s)
+            log.warning(events.WEBHOOK_FAILED, **told, reason=attempt.reason, retry_after_s=delay_s)
 
     async def _post(
         self, client: httpx.AsyncClient, hook: Hook, sender: str, notification: NotificationRow

@@ -49,6 +49,12 @@ ALLOWED = (
         "a setting's default: metrics are served on loopback",
     ),
     Allowed(
+        "controller/telemetry/labels.py",
+        Kind.PANEL_PATH,
+        "login",
+        "the name of a kind of call, as a metric's label",
+    ),
+    Allowed(
         "desired_state/manifests/panel_url.py",
         Kind.PORT,
         "DEFAULT_PORTS=*",
