@@ -188,10 +188,9 @@ class WebhookSender:
         attempt = await self._post(client, hook, sender, notification)
         now, attempts = self._clock.now(), delivery.attempts + 1
         delay_s = next_delay_s(attempts, self._settings)
+        state = PARKED if attempts >= self._settings.attempts else WAITING
         if attempt.delivered:
             state = DELIVERED
-        else:
-            state = PARKED if attempts >= self._settings.attempts else WAITING
         async with self._store.recording() as session:
             row = await session.get(WebhookDeliveryRow, (notification.id, hook.name))
             if row is not None and row.replay_id == delivery.replay_id:
