@@ -144,8 +144,8 @@ def _detail_document(detail: "NodeDetail") -> dict[str, Any]:
             {"token": one.token, "kind": one.kind.value, "at": one.at} for one in detail.requests
         ],
         "events": [
-            {"at": one.at, "name": one.name, "key": one.key or None, "email": one.email or None,
-             "detail": one.detail}
+            {"at": one.at, "last_at": one.last_at, "times": one.times, "name": one.name,
+             "key": one.key or None, "email": one.email or None, "detail": one.detail}
             for one in detail.events
         ],
     }  # fmt: skip
@@ -257,7 +257,11 @@ def _history(detail: "NodeDetail") -> Iterator[Block]:
     yield Grid(
         ("AT (UTC)", "EVENT", "WHAT"),
         tuple(
-            (f"{one.at:%Y-%m-%d %H:%M:%S}", one.name, " ".join(filter(None, (one.email, one.detail))))
+            (
+                f"{one.last_at or one.at:%Y-%m-%d %H:%M:%S}",
+                one.name if one.times == 1 else f"{one.name} ({one.times} times)",
+                " ".join(filter(None, (one.email, one.detail))),
+            )
             for one in detail.events
         ),
         empty="nothing has happened yet",
