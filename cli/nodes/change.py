@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from desired_state.commands.nodes import NodeChange
     from desired_state.store.unit_of_work import UnitOfWork
 
+WaitOption = Annotated[
+    bool, Parameter(help="until a controller that is at work has answered; 1 if there is none")
+]
 NodeArgument = Annotated[str, Parameter(name="NODE", help="its name")]
 
 
@@ -53,14 +56,20 @@ async def uncordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE
     return await _override(nodes.uncordon, node, "gets new keys again", output)
 
 
-async def rematch(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+async def rematch(
+    node: NodeArgument, /, *, wait: WaitOption = False, output: OutputOption = Output.TABLE
+) -> Exit:
     """Choose the node's inbounds anew, by its declared match."""
-    return await _ask(RequestKind.REMATCH, node, "its inbounds are chosen anew", output)
+    told = "its inbounds are chosen anew"
+    return await _ask(RequestKind.REMATCH, node, told, output, wait=wait)
 
 
-async def rebind(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+async def rebind(
+    node: NodeArgument, /, *, wait: WaitOption = False, output: OutputOption = Output.TABLE
+) -> Exit:
     """Accept the panel that answers now as this node's."""
-    return await _ask(RequestKind.REBIND, node, "the panel that answers is accepted", output)
+    told = "the panel that answers is accepted"
+    return await _ask(RequestKind.REBIND, node, told, output, wait=wait)
 
 
 async def _override(
@@ -85,7 +94,9 @@ async def _override(
     return Exit.DONE
 
 
-async def _ask(kind: RequestKind, node: str, told: str, output: Output) -> Exit:
+async def _ask(kind: RequestKind, node: str, told: str, output: Output, *, wait: bool) -> Exit:
+    if wait:
+        return await _ask_and_wait(kind, node, output)
     from desired_state.commands.requests import ask
 
     async with unit_of_work() as work:
@@ -94,3 +105,24 @@ async def _ask(kind: RequestKind, node: str, told: str, output: Output) -> Exit:
     line = f"asked of {node}: {told} at its next turn; x3fleet reconcile now --node {node}"
     show(Page(document, (line,)), output)
     return Exit.DONE
+
+
+async def _ask_and_wait(kind: RequestKind, node: str, output: Output) -> Exit:
+    from cli.following import ask_and_follow
+    from cli.opening import opened_store
+
+    async with opened_store() as store:
+        (view,) = await ask_and_follow(store, kind, (NodeName(node),), output)
+    (answer,) = view.answers
+    ready = bool(answer.detail.get("ready"))
+    document = {
+        "node": node,
+        "request": kind.value,
+        "token": view.token,
+        "outcome": answer.outcome,
+        "ready": ready,
+        "message": answer.detail.get("message") or None,
+    }
+    line = f"{node} answered: {answer.outcome}: {answer.detail.get('message', '')}"
+    show(Page(document, (line,)), output)
+    return Exit.DONE if ready else Exit.DRIFT

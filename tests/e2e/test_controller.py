@@ -95,6 +95,7 @@ async def test_reconcile_now_beside_it_is_handled_by_it_and_ends_as_a_run_of_its
     keys = await operator.set_up(node("a", panel.url), node("b", other.url), keys=8)
     async with serving(operator) as service:
         done = await operator.ask("reconcile", "now")
+        matched = await operator.ask("nodes", "rematch", "b", "--wait")
         for key in keys[:7]:
             await operator.ask("keys", "revoke", key)
         blocked = await operator.run("reconcile", "now", "--node", "a", "--wait")
@@ -107,6 +108,7 @@ async def test_reconcile_now_beside_it_is_handled_by_it_and_ends_as_a_run_of_its
         answers = [line for line in service.lines if line["event"] == "request_answered"]
 
     assert (True, ["in sync", "in sync"]) == (done["in_sync"], [n["state"] for n in done["nodes"]])
+    assert ("InSync", True) == (matched["outcome"], matched["ready"])
     assert 8 * 2 == done["totals"]["verified"]
     assert (3, "") == (blocked.code, blocked.err)
     assert "a: Blocked/TooManyDeletes" in blocked.out

@@ -10,9 +10,10 @@ from controller.runtime.errors import AlreadyRunning
 from controller.settings import TurnSettings
 from desired_state.commands import nodes
 from desired_state.model.ids import NodeName
-from desired_state.model.node import AuthRefs, Mode, SecretRef
+from desired_state.model.node import AuthRefs, Mode, SecretRef, Tls, TlsKind
 from desired_state.model.policy import Policy
 from desired_state.model.request import RequestKind
+from desired_state.queries.node import node_target
 from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import NodeStatusRow
 from simulator import by_hand
@@ -245,6 +246,28 @@ async def test_a_changed_address_is_used_from_the_next_write_on_in_the_middle_of
             assert 1 == sum("addClient" in line for line in fleet["one"].log())
 
 
+async def test_a_changed_tls_setting_begins_with_a_new_connection_in_the_middle_of_a_cycle(
+    tmp_path, monkeypatch
+):
+    """The write after the change is withheld; the next turn logs in anew and goes on."""
+    async with open_fleet(
+        tmp_path, monkeypatch, one=Wanted("2.9.4", ({"protocol": "vless"}, {"protocol": "trojan"}))
+    ) as fleet:
+        await fleet.issue(2)
+        begun, may_go_on = _hold_first_write(monkeypatch)
+        async with serving(fleet):
+            await begun.wait()
+            before = await fleet.controller.pool.panel(await _target(fleet))
+            await fleet.declare("one", tls=Tls(TlsKind.OFF))
+            may_go_on.set()
+            await eventually(lambda: len(fleet["one"].ours()) == 4)
+            after = await fleet.controller.pool.panel(await _target(fleet))
+
+        assert before is not after
+        assert 2 == _logins(fleet["one"])
+        assert 2 == sum("addClient" in line for line in fleet["one"].log())
+
+
 async def test_a_changed_password_is_used_at_once_and_lifts_the_stall(tmp_path, monkeypatch):
     """Refused credentials are tried once; a corrected reference is enough to go on."""
     async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0")) as fleet:
@@ -394,6 +417,11 @@ def _generations(site) -> list[str]:
 
 async def _is_placed(fleet, keys: int) -> bool:
     return len(await placements_of(fleet)) == keys
+
+
+async def _target(fleet):
+    async with fleet.controller.store.reading() as session:
+        return await node_target(session, ONE, fleet.controller.store.vault)
 
 
 def _looks(site) -> int:
