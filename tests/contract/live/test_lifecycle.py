@@ -132,7 +132,8 @@ async def test_what_was_changed_by_hand_is_healed_and_foreign_clients_stay(
     report = await fleet.reconcile()
 
     after = await site.clients()
-    assert theirs == after.pop("x3f-hand-foreign")
+    # 3.1.0 stamps every client of an inbound when one of them is written.
+    assert comparable(theirs) == comparable(after.pop("x3f-hand-foreign"))
     assert [comparable(c) for c in before.values()] == [comparable(after[e]) for e in before]
     assert report.in_sync
     assert site.expected({edited: 1, deleted: 1, third: 1}) == await site.held()
