@@ -17,12 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.runtime import lease_rows
-from controller.runtime.errors import AlreadyRunning, Holder, HolderKind
+from controller.runtime.errors import AlreadyRunning, Holder, HolderKind, LeaseLost
 from desired_state.store.engine import Store, translated
+from desired_state.store.errors import StoreError, StoreUnreachable
 
 LOCK = 0x78336374
 """The advisory lock of a controller ("x3ct")."""
 _POLL_S = 0.1
+_ASK_S = 2.0
+"""How often, and for how long, the connection that holds the lock is asked whether it lives."""
 _NAME = "x3fleet {kind} {pid}"
 
 
@@ -38,6 +41,7 @@ async def hold_lock(store: Store, kind: HolderKind, *, wait: bool = False) -> As
     Raises:
         AlreadyRunning: another controller holds the lock, or a replica lives; names it. A replica ends
             when its operator says so: it is not waited for.
+        LeaseLost: PostgreSQL let go of the lock in the middle; the block was cancelled.
     """
     if not store.is_sqlite:
         async with _hold_advisory(store, kind, wait=wait):
@@ -126,9 +130,63 @@ async def _hold_advisory(store: Store, kind: HolderKind, *, wait: bool) -> Async
             try:
                 # Again: one may have joined before the lock was ours. From here on none does.
                 await _refuse_beside_a_replica(holding)
-                yield
+                async with _while_connected(holding):
+                    yield
             finally:
-                await holding.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+                if not holding.invalidated:
+                    await holding.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+
+
+@asynccontextmanager
+async def _while_connected(connection: AsyncConnection) -> AsyncIterator[None]:
+    """End the block when the connection breaks: the lock went with it, and others may begin.
+
+    Raises:
+        LeaseLost: it broke; what was in hand was cancelled.
+    """
+    block, over = asyncio.current_task(), asyncio.Event()
+    broken: list[StoreError] = []
+    watching = asyncio.create_task(_until_broken(connection, over, broken))
+
+    def end(task: asyncio.Task[None]) -> None:
+        del task
+        if broken and block is not None and not over.is_set():
+            block.cancel()
+
+    watching.add_done_callback(end)
+    try:
+        try:
+            yield
+        finally:
+            over.set()
+            # A question that is on its way is waited for: the unlocking comes over the same line.
+            await asyncio.wait((watching,))
+    except asyncio.CancelledError:
+        if not broken or block is None or block.uncancel() > 0:
+            raise
+        raise LeaseLost(
+            "the connection that held the database's lock broke", hint="run it again"
+        ) from broken[0]
+
+
+async def _until_broken(
+    connection: AsyncConnection, over: asyncio.Event, broken: list[StoreError]
+) -> None:
+    while not over.is_set():
+        try:
+            async with asyncio.timeout(_ASK_S):
+                await over.wait()
+        except TimeoutError:
+            try:
+                with translated():
+                    async with asyncio.timeout(_ASK_S):
+                        await connection.execute(text("SELECT 1"))
+            except StoreError as error:
+                broken.append(error)
+                return
+            except TimeoutError:
+                broken.append(StoreUnreachable("the database does not answer"))
+                return
 
 
 async def _refuse_beside_a_replica(connection: AsyncConnection) -> None:

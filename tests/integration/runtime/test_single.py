@@ -7,9 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from controller.runtime.errors import AlreadyRunning, HolderKind
+from controller.runtime.errors import AlreadyRunning, HolderKind, LeaseLost
 from controller.runtime.single import hold_lock, lock_file
 from tests.integration.runtime.fleet import Wanted, open_fleet
 from tests.stores import opened
@@ -69,10 +70,16 @@ async def line_of(process, *beginnings):
 
 
 @pytest.fixture
-async def holder(databases):
+def kind():
+    """What holds the lock: a run that ends by itself."""
+    return "one-shot"
+
+
+@pytest.fixture
+async def holder(databases, kind):
     """Another process that holds the lock of a database; gives its URL."""
     url = databases.ready()
-    process = await start(HOLD, url, "daemon")
+    process = await start(HOLD, url, kind)
     await line_of(process, "held")
     yield url, process
     if process.returncode is None:
@@ -80,15 +87,26 @@ async def holder(databases):
         await process.wait()
 
 
-async def test_the_refused_one_is_told_who_holds_the_lock(holder):
+@pytest.mark.parametrize("kind", ["daemon", "one-shot"])
+async def test_the_refused_one_is_told_who_holds_the_lock(holder, kind):
     url, process = holder
     async with opened(url) as store:
         with pytest.raises(AlreadyRunning) as refused:
             async with hold_lock(store, HolderKind.ONE_SHOT):
                 pass
 
-    assert (HolderKind.DAEMON, process.pid) == (refused.value.holder.kind, refused.value.holder.pid)
+    assert (HolderKind(kind), process.pid) == (refused.value.holder.kind, refused.value.holder.pid)
     assert str(process.pid) in str(refused.value)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("kind", ["daemon"])
+async def test_one_that_stays_is_not_waited_for(holder):
+    url, _ = holder
+    async with opened(url) as store:
+        with pytest.raises(AlreadyRunning):
+            async with hold_lock(store, HolderKind.ONE_SHOT, wait=True):
+                pass
 
 
 async def test_the_one_who_waits_goes_on_when_the_holder_ends(holder):
@@ -134,6 +152,29 @@ async def test_the_lock_is_free_after_its_block_and_after_an_error_in_it(databas
 
         async with hold_lock(store, HolderKind.ONE_SHOT):
             pass
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_who_loses_the_lock_with_its_connection_is_ended(databases):
+    """Others may begin from then on: what is in hand is cancelled, and the reason is told."""
+    url = databases.ready()
+    held = asyncio.Event()
+
+    async def hold():
+        async with opened(url) as store, hold_lock(store, HolderKind.ONE_SHOT):
+            held.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(hold())
+    await held.wait()
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'x3fleet one-shot%' AND datname = current_database()"
+        )
+
+    with pytest.raises(LeaseLost, match="broke"):
+        await task
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
