@@ -7,6 +7,7 @@ import structlog
 
 from controller.core.conditions import ConditionType
 from controller.panels.api.clock import SystemClock
+from controller.runtime.errors import LeaseLost
 from controller.runtime.records import Records
 from controller.settings import TurnSettings
 from desired_state.commands import nodes
@@ -188,7 +189,6 @@ async def test_a_defect_at_one_node_stops_no_other(tmp_path, monkeypatch):
 async def test_a_turn_writes_one_canonical_line(tmp_path, monkeypatch):
     async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0")) as fleet:
         await fleet.issue(2)
-        await fleet.controller.place()
         with structlog.testing.capture_logs(
             processors=[structlog.contextvars.merge_contextvars]
         ) as lines:
@@ -199,6 +199,18 @@ async def test_a_turn_writes_one_canonical_line(tmp_path, monkeypatch):
             line["node"], line["created"], line["verified"], line["result"], line["mode"],
         )  # fmt: skip
         assert 12 == len(line["cycle_id"])
+
+
+@pytest.mark.promise("S6")
+async def test_keys_are_placed_only_by_who_holds_the_database(tmp_path, monkeypatch):
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0")) as fleet:
+        await fleet.issue(1)
+        before = await fleet.database()
+
+        with pytest.raises(LeaseLost):
+            await fleet.controller.place()
+
+        assert before == await fleet.database()
 
 
 async def test_only_a_turn_in_which_something_happened_is_kept(tmp_path, monkeypatch):
