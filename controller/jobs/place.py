@@ -4,6 +4,7 @@ The choice is `scheduling.place`, which is pure. Callers: the service, before th
 each that changed something; `plan` computes and stores nothing. Not here: choosing, turns of nodes.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +68,9 @@ class Decision:
 async def compute_placements(session: AsyncSession) -> Decision:
     """Decide where every key is to live, as of now, and store nothing."""
     inputs = await read_placement_inputs(session)
-    result = place_keys(
+    # In a thread: 100,000 keys take seconds, and turns go on meanwhile.
+    result = await asyncio.to_thread(
+        place_keys,
         inputs.keys,
         inputs.nodes,
         inputs.placements,
