@@ -70,7 +70,7 @@ async def plan_bundle(session: AsyncSession, bundle: Bundle) -> tuple[Difference
 
 
 async def apply_bundle(work: UnitOfWork, bundle: Bundle) -> Applied:
-    """Make the database say what the bundle says, and remember its revision.
+    """Make the database say what the bundle says, and remember its revision as applied and good.
 
     Raises:
         Conflict: as `plan_bundle`, or the email template of clients that exist would change.
@@ -79,7 +79,7 @@ async def apply_bundle(work: UnitOfWork, bundle: Bundle) -> Applied:
     """
     differences = await plan_bundle(work.session, bundle)
     source = await work.session.get(ManifestSourceRow, bundle.source)
-    if not differences and source is not None and source.applied_revision == bundle.revision:
+    if not differences and source is not None and is_applied(source, bundle):
         return Applied((), None)
     if any(difference.kind == "Installation" for difference in differences):
         await set_email_template(work, bundle.email_template or "")
@@ -87,6 +87,11 @@ async def apply_bundle(work: UnitOfWork, bundle: Bundle) -> Applied:
     await _write_tariffs(work, bundle, differences)
     await _write_policies(work, bundle, differences)
     return Applied(differences, await _remember(work, bundle, source, len(differences)))
+
+
+def is_applied(source: ManifestSourceRow, bundle: Bundle) -> bool:
+    """Tell whether a source was last found well, with this revision of it applied."""
+    return source.applied_revision == bundle.revision and not source.error_code
 
 
 # -- what would change -----------------------------------------------------------------------------
@@ -239,10 +244,14 @@ async def _remember(
 ) -> Revision:
     revision = await work.revise()
     if source is None:
-        source = ManifestSourceRow(name=bundle.source)
+        source = ManifestSourceRow(name=bundle.source, applied_revision="", fetched_revision="")
         work.session.add(source)
-    source.applied_revision, source.applied_at = bundle.revision, work.now
-    source.revision = revision
+    if changes or source.applied_revision != bundle.revision:
+        source.applied_revision, source.applied_at = bundle.revision, work.now
+    if source.fetched_revision != bundle.revision:
+        source.fetched_revision, source.fetched_at = bundle.revision, work.now
+    source.error_code, source.error, source.faults, source.error_since = "", "", [], None
+    source.checked_at, source.revision = work.now, revision
     work.audit(
         "manifests_applied",
         f"source/{bundle.source}",

@@ -1,0 +1,18 @@
+"""Names of what processes that write desired state log by themselves, with their fields.
+
+Callers: sync and retention. What a person does is kept in the audit instead. Not here: values; a field
+never holds a secret.
+"""
+
+MANIFEST_LOADED = "manifest_loaded"
+"""A revision was applied: source, revision, differences (how many)."""
+MANIFEST_REJECTED = "manifest_rejected"
+"""A source cannot be used as it is; what was applied stays: source, revision, reason, error, places."""
+SOURCE_RECOVERED = "source_recovered"
+"""A source that failed is well again: source, revision."""
+SOURCE_NOT_STORED = "source_not_stored"
+"""The database does not take how a source was found: source, error. The next look tries again."""
+DESIRED_PRUNED = "desired_pruned"
+"""Rows that nothing needs any more were removed: counts by table."""
+PRUNING_FAILED = "pruning_failed"
+"""They were not, and will be another time: error."""
