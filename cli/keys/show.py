@@ -197,7 +197,8 @@ def _explained(one: "Explanation") -> tuple[Cell, ...]:
 def _after(one: "Explanation") -> Iterator[Block]:
     if one.leaving:
         yield f"{one.node}: {count(len(one.leaving), 'client')} of it still to be deleted there"
-    wanted_here = one.failed is not None and one.failed.value not in ("declared", "eligible")
+    failed = None if one.failed is None else one.failed.value
+    wanted_here = failed not in (None, "declared", "eligible") or one.may_pass
     if wanted_here and one.next_try:
         yield f"{one.node}: next try {one.next_try}"
     if wanted_here and one.event is not None:

@@ -92,6 +92,11 @@ class Explanation:
         """Whether the key's present generation is proved to be there."""
         return self.failed is None and Step.VERIFIED in self.done
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the failed step may be made without anybody's doing."""
+        return self.failed is not None and self.next_try not in ("", AFTER_A_PERSON)
+
 
 def explain_node(facts: Facts) -> Explanation:
     """Walk the steps until one is not made."""

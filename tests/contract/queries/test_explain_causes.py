@@ -87,7 +87,7 @@ async def test_eligible_the_node_is_cordoned(store, key):
     found = await explain(store, key)
 
     assert (Step.ELIGIBLE, "nl-1 is cordoned") == (found.failed, found.why)
-    assert "after a person acts" == found.next_try
+    assert ("after a person acts", False) == (found.next_try, found.may_pass)
 
 
 async def test_eligible_the_node_is_in_trouble_that_may_pass(store, key):
@@ -97,6 +97,7 @@ async def test_eligible_the_node_is_in_trouble_that_may_pass(store, key):
 
     assert (Step.ELIGIBLE, "nl-1 is Unreachable/Timeout") == (found.failed, found.why)
     assert ("condition_came", "at the next reconcile") == (found.event.name, found.next_try)
+    assert found.may_pass
 
 
 async def test_placed_the_scheduler_has_not_come_to_it(store, key):
