@@ -1,0 +1,51 @@
+"""Settings of retention: how long desired state keeps what nothing needs any more.
+
+Read from `X3FLEET_RETENTION__*`. Callers: the roles that host `commands.retention`. Not here: retention
+of status, which is the controller's.
+"""
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from desired_state.model.errors import ConfigError
+
+
+class PruneSettings(BaseModel):
+    """For how long rows are kept.
+
+    `wakes_hours`: a controller reads wake-ups within seconds; the rest is for people who look on.
+    `approvals_days`: longer than any approval is good for. `keys_days`: after their deletion, and
+    never before their last trace on a panel is forgotten. `batch`: rows in one transaction.
+    """
+
+    every_s: float = Field(default=3600.0, gt=0, le=86_400)
+    wakes_hours: int = Field(default=24, ge=1, le=8_760)
+    audit_days: int = Field(default=365, ge=1, le=36_500)
+    requests_days: int = Field(default=30, ge=1, le=3_650)
+    approvals_days: int = Field(default=90, ge=2, le=3_650)
+    keys_days: int = Field(default=90, ge=1, le=3_650)
+    batch: int = Field(default=1_000, ge=1, le=100_000)
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+    )
+
+    retention: PruneSettings = PruneSettings()
+
+
+def load_prune_settings() -> PruneSettings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigError: names every variable that is wrong, never its value.
+    """
+    try:
+        return _Environment().retention
+    except ValidationError as error:
+        faults = "; ".join(
+            f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise ConfigError(faults) from None
