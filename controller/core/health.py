@@ -7,7 +7,7 @@ only tell), when to look again (`backoff`).
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from controller.core.backoff import Backoff, Ended
+from controller.core.backoff import Backoff, Ended, probation_s
 from controller.core.conditions import Condition, ConditionType, NodeStatus
 from controller.core.effects import Event, Outcome
 from controller.core.observed import PERMANENT, NotObserved, NotSeen, Observation, XrayState
@@ -46,7 +46,8 @@ def still_unproved(backoff: Backoff) -> Condition | None:
     since = _minute(backoff.connected_at)
     message = f"answers again since {since}, and has not been well for a whole cycle yet"
     if backoff.flaps:
-        message = f"answers again since {since}; it fell {backoff.flaps} times soon after, so wait"
+        minutes = int(probation_s(backoff.flaps)) // 60
+        message = f"answers again since {since}; it flaps, and has to be well for {minutes} min"
     return Condition(ConditionType.RECONCILING, "Connected", message)
 
 
