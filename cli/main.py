@@ -36,6 +36,7 @@ GROUPS = {
 COMMANDS = (
     ("demo", "cli.demo.command:demo", "Run the main job on three simulated panels."),
     ("simulate", "cli.simulate:simulate", "Serve one simulated 3x-ui panel until Ctrl-C."),
+    ("sync", "cli.sync:sync", "Apply manifests from their source, until SIGTERM."),
     ("run", "cli.roles:run", "Do everything in one process, until SIGTERM."),
     ("controller", "cli.roles:controller", "Keep panels as they should be, until SIGTERM."),
     ("plan", "cli.reconcile:plan", "Show what reconcile would do; exits 2 on drift, 3 if blocked."),
@@ -56,6 +57,11 @@ COMMANDS = (
         "Show what applying would change; exits 2 if anything.",
     ),
     ("manifests apply", "cli.manifests:apply", "Make the database say what the manifests say."),
+    (
+        "manifests status",
+        "cli.sync:status",
+        "Show what was fetched and applied, and what is wrong; exits 2 if anything.",
+    ),
     (
         "manifests schema",
         "cli.manifests:schema",

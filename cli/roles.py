@@ -53,23 +53,28 @@ async def _serve(log_level: ServiceLevel, *, syncs: bool = False) -> Exit:
         return Exit.ERROR
     configure_logging(level=log_level)
     _log(findings)
-    with _told_to_stop() as stop:
+    with told_to_stop() as stop:
         async with open_controller(
             read.settings, kind=HolderKind.DAEMON, observer=PanelExchanges()
         ) as opened:
             daemon = Daemon(opened)
             equip(daemon, read.settings.service)
-            if syncs and read.sync is not None and read.sync.is_configured:
-                daemon.extras.append(_syncing(opened.store, read.sync))
+            if syncs:
+                daemon.extras += _front_end(opened.store, read.sync)
             clean = await daemon.run(stop)
     return Exit.DONE if clean else Exit.ERROR
 
 
-def _syncing(store: "Store", settings: "SyncSettings") -> "Extra":
+def _front_end(store: "Store", settings: "SyncSettings | None") -> "Iterator[Extra]":
+    """Retention of what was declared, and manifests where there is a source of them."""
     from controller.daemon import Extra
+    from desired_state.commands.retention import Retention
+    from desired_state.commands.settings import load_prune_settings
     from desired_state.commands.sync import ManifestSync
 
-    return Extra("manifest sync", ManifestSync(store, settings).run)
+    yield Extra("retention of desired state", Retention(store, load_prune_settings()).run)
+    if settings is not None and settings.is_configured:
+        yield Extra("manifest sync", ManifestSync(store, settings).run)
 
 
 def _may_start(findings: tuple[Finding, ...]) -> bool:
@@ -97,7 +102,7 @@ def _log(findings: tuple[Finding, ...]) -> None:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[asyncio.Event]:
+def told_to_stop() -> Iterator[asyncio.Event]:
     """Set an event at the first SIGTERM or SIGINT; the second one cancels."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     stop = asyncio.Event()
