@@ -13,7 +13,7 @@ from simulator import by_hand
 from tests.e2e.operator import finish, node
 from tests.e2e.service import serving, start, until
 
-KILLS = 60 if os.environ.get("X3FLEET_TEST_DEEP") else 4
+KILLS = 60 if os.environ.get("X3FLEET_TEST_DEEP") else 3
 
 
 async def test_what_another_process_declares_reaches_the_panel_without_anybody_asking(
@@ -127,7 +127,7 @@ async def test_a_follower_does_not_wait_for_a_controller_that_is_gone(
     service = await start(operator)
     await until(lambda: panel.emails)
     # Looks take so long that the answer cannot come before the controller is killed.
-    panel.panel.faults.arm({"kind": "slow", "method": "GET", "delay_s": 15, "count": 100})
+    panel.panel.faults.arm({"kind": "slow", "method": "GET", "delay_s": 6, "count": 100})
     follower = await operator.start("reconcile", "now")
     await until(lambda: _requests(operator))
 
