@@ -70,7 +70,6 @@ def opened(location: Location, settings: SyncSettings) -> Iterator[Remote]:
                 pool_manager=pool,
                 username=None if token is None else settings.username,
                 password=token,
-                thin_packs=False,
             ),
             "",
         )
@@ -98,13 +97,26 @@ def read_token(settings: SyncSettings) -> str | None:
 
 
 class _Pool(urllib3.PoolManager):
+    """Connects once, and closes what it answered: the library forgets an answer that it refuses."""
+
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # urllib3's own
         super().__init__(retries=_RETRIES, **options)
+        self._answers: list[urllib3.BaseHTTPResponse] = []
+
+    def urlopen(self, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:  # noqa: ANN401  # urllib3's own
+        answer = super().urlopen(*args, **options)
+        self._answers.append(answer)
+        return answer
+
+    def clear(self) -> None:
+        for answer in self._answers:
+            answer.close()
+        super().clear()
 
 
-class _ProxyPool(urllib3.ProxyManager):
+class _ProxyPool(_Pool, urllib3.ProxyManager):
     def __init__(self, proxy_url: str, **options: Any) -> None:  # noqa: ANN401  # urllib3's own
-        super().__init__(proxy_url, retries=_RETRIES, **options)
+        super().__init__(proxy_url=proxy_url, **options)
 
 
 def _pool(url: str, settings: SyncSettings) -> Any:  # noqa: ANN401  # one of three classes of the library
@@ -126,9 +138,7 @@ class _SshClient(SSHGitClient):
     def __init__(self, location: Location, settings: SyncSettings) -> None:
         self._vendor = _Ssh(settings)
         self._opened: list[Protocol] = []
-        super().__init__(
-            location.host, location.port, location.user, vendor=self._vendor, thin_packs=False
-        )
+        super().__init__(location.host, location.port, location.user, vendor=self._vendor)
 
     def _connect(
         self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
