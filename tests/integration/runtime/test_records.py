@@ -414,10 +414,10 @@ async def test_heals_are_counted_for_an_hour(desk):
     key = await desk.issue(NL1)
     live = row(key, state=JournalState.LIVE)
     first = desk.store.clock.now()
-    await desk.record(fx.RecordRows(NL1, (live,), SOLE, (live.email,)))
+    await desk.record(fx.RecordRows(NL1, (live,), SOLE, tried=(live.email,)))
     desk.store.clock.advance(minutes=40)
     second = desk.store.clock.now()
-    await desk.record(fx.RecordRows(NL1, (), SOLE, (live.email,)))
+    await desk.record(fx.RecordRows(NL1, (), SOLE, tried=(live.email,)))
 
     before = (await desk.read()).heals
     desk.store.clock.advance(minutes=30)
