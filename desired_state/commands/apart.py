@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Apart:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._thread: Thread | None = None
+        self._last: Future[Any] | None = None
 
     async def run(self, call: Callable[[], T], timeout_s: float) -> T:
         """Run a blocking call and wait for it.
@@ -36,26 +36,25 @@ class Apart:
             StillBusy: an earlier one goes on still.
             TimeoutError: it did not end in time.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if self._last is not None and not self._last.done():
             raise StillBusy
+        answer: Future[T] = Future()
+        self._last = answer
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._thread = Thread(target=_work, args=(call, loop, done), name=self._name, daemon=True)
-        self._thread.start()
+        work = (call, answer, lambda: loop.call_soon_threadsafe(_tell, done, answer))
+        Thread(target=_work, args=work, name=self._name, daemon=True).start()
         return await asyncio.wait_for(done, timeout_s)
 
 
-def _work(
-    call: Callable[[], T], loop: asyncio.AbstractEventLoop, done: "asyncio.Future[T]"
-) -> None:
-    answer: Future[T] = Future()
+def _work(call: Callable[[], T], answer: Future[T], tell: Callable[[], object]) -> None:
     try:
         answer.set_result(call())
     except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised where the call was made
         answer.set_exception(error)
     # The loop may be gone: nobody waits any more then.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_tell, done, answer)
+        tell()
 
 
 def _tell(done: "asyncio.Future[T]", answer: Future[T]) -> None:

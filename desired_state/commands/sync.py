@@ -90,6 +90,7 @@ class ManifestSync:
         self._apart = Apart("manifests")
         self._known: tuple[str, Bundle | ManifestError] | None = None
         self._told: SourceFault | None = None
+        self._grace_s = GRACE_S
 
     async def run(self) -> None:
         """Look every so often, until cancelled; the time of a look is not added to the pause."""
@@ -118,7 +119,7 @@ class ManifestSync:
         """Fetch and check; gives the revision, and what it declares or what is wrong with it."""
         limit_s = self._settings.timeout_s
         try:
-            return await self._apart.run(self._read, limit_s + GRACE_S)
+            return await self._apart.run(self._read, limit_s + self._grace_s)
         except TimeoutError as error:
             raise ManifestSourceUnavailable(
                 f"{self._source.name} could not be read within {limit_s:g} s"
