@@ -9,8 +9,11 @@ from desired_state.commands import (
     manifests,
     nodes,
     requests,
+    sources,
     subscriptions,
 )
+from desired_state.commands.retention import prune
+from desired_state.commands.settings import PruneSettings
 from desired_state.model.ids import KeyId, SubscriptionId
 from desired_state.model.node import Mode
 from desired_state.model.request import RequestKind
@@ -54,6 +57,8 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await subscriptions.resume(work, subscription)
     await requests.ask(work, RequestKind.RECONCILE)
     await requests.approve(work, "0123456789abcdef")
+    fault = sources.SourceFault(sources.FaultReason.UNAVAILABLE, "code", "away")
+    await sources.record_fault(work, "fleet", fault)
 
 
 def test_no_command_is_left_out() -> None:
@@ -62,7 +67,7 @@ def test_no_command_is_left_out() -> None:
         "write_node", "find_node", "find_subscription", "find_tariff", "add_subscription",
         "set_email_template",
     }  # fmt: skip
-    modules = (installation, keys, manifests, nodes, requests, subscriptions)
+    modules = (installation, keys, manifests, nodes, requests, sources, subscriptions)
     commands = {
         name
         for module in modules
@@ -88,6 +93,17 @@ async def test_commands_write_no_table_of_status(store: Store) -> None:
         await use_every_command(work, issued.subscription.id)
 
     assert [] == refused.statements
+
+
+async def test_retention_of_desired_state_writes_no_table_of_status(store: Store) -> None:
+    await apply(store, make_bundle(make_node_spec("nl-1"), make_tariff()))
+    store.clock.advance(days=400)
+
+    async with writes_refused(store, STATUS) as refused:
+        removed = await prune(store, PruneSettings())
+
+    assert [] == refused.statements
+    assert {"wake", "audit_event"} == set(removed)
 
 
 async def test_the_guard_sees_a_write_that_it_is_to_refuse(store: Store) -> None:
