@@ -380,17 +380,20 @@ async def test_the_back_off_that_an_earlier_process_left_is_kept(tmp_path, monke
 
 
 async def test_what_time_cuts_short_goes_on_by_itself(tmp_path, monkeypatch):
-    """A turn that may write for an instant only leaves the rest to the next ones."""
+    """A call takes two seconds and a turn may begin one within three: the third waits for the next."""
+    listeners = ({"protocol": "vless"}, {"protocol": "trojan"}, {"protocol": "vmess"})
     async with (
         open_fleet(
             tmp_path,
             monkeypatch,
-            turns=TurnSettings(writing_s=0.05),
-            one=Wanted("2.9.4", ({"protocol": "vless"}, {"protocol": "trojan"})),
+            turns=TurnSettings(writing_s=3),
+            one=Wanted("2.9.4", listeners),
         ) as fleet,
         serving(fleet),
     ):
-        await fleet.issue(3)
+        slow = {"kind": "slow", "method": "POST", "path": "addClient", "delay_ms": 2_000}
+        fleet["one"].panel.faults.arm(slow | {"count": None})
+        await fleet.issue(2)
 
         await eventually(lambda: len(fleet["one"].ours()) == 6)
 

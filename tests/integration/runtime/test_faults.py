@@ -303,7 +303,7 @@ async def test_a_request_is_answered_by_the_turn_that_handled_it(fleet):
     async with fleet.controller.store.reading() as session:
         request = await follow_request(session, asked.token)
     assert request.is_done
-    assert ["InSync"] == [answer.outcome for answer in request.answers]
+    assert ["in sync"] == [answer.outcome for answer in request.answers]
 
 
 async def test_rematch_binds_what_matches_now(fleet):
