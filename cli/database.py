@@ -1,7 +1,13 @@
-"""`x3fleet db upgrade` and `x3fleet secrets rotate`.
+"""`x3fleet db upgrade`, `x3fleet db grants` and `x3fleet secrets rotate`.
 
-Not here: migrations (`desired_state.store.migrate`), encryption (`desired_state.store`).
+Not here: migrations (`desired_state.store.migrate`), the rights of each role (`desired_state.store.roles`),
+encryption (`desired_state.store`).
 """
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from cli.exits import Exit
 from cli.opening import ACTOR, opened_store, require_folder, shown_url
@@ -37,6 +43,48 @@ async def upgrade(*, output: OutputOption = Output.TABLE) -> Exit:
     if installation.created and keys is not None and not settings.encryption_keys:
         lines.append(f"its encryption keys are in {keys.absolute()}: back both up, apart")
     show(Page(document, tuple(lines)), output)
+    return Exit.DONE
+
+
+async def grants(
+    *,
+    apply: Annotated[
+        bool, Parameter(name="--apply", help="run them in the database of the settings")
+    ] = False,
+    prefix: Annotated[
+        str, Parameter(help="what the roles' names begin with; they hold for the whole server")
+    ] = "x3fleet",
+    output: OutputOption = Output.TABLE,
+) -> Exit:
+    """Print the SQL that makes the PostgreSQL roles and gives each its part, or run it.
+
+    Run it as the owner of the tables, after `db upgrade`; running it again changes nothing.
+    """
+    from desired_state.store import roles
+
+    chosen = roles.Roles(prefix)
+    statements = roles.grants(chosen)
+    document = {
+        "roles": {
+            "front_end": chosen.front_end,
+            "controller": chosen.controller,
+            "subscription": chosen.subscription,
+        },
+        "applied": apply,
+        "statements": list(statements),
+    }
+    if not apply:
+        script = "\n".join(("BEGIN;", *(f"{statement};" for statement in statements), "COMMIT;"))
+        if output is Output.JSON:
+            show(Page(document), output)
+        else:
+            # As it is: a window's width must not fold what is piped or pasted into psql.
+            sys.stdout.write(f"{script}\n")
+        return Exit.DONE
+    async with opened_store() as store:
+        await roles.apply_grants(store, chosen)
+    told = f"{', '.join(chosen.all)} have their rights; CREATE ROLE NAME LOGIN IN ROLE ... uses one"
+    show(Page(document, (told,)), output)
     return Exit.DONE
 
 

@@ -48,6 +48,7 @@ COMMANDS = (
         "Check settings, database, every panel, every address.",
     ),
     ("db upgrade", "cli.database:upgrade", "Make the database, or bring it to this release."),
+    ("db grants", "cli.database:grants", "Print, or apply, the rights of the PostgreSQL roles."),
     ("config show", "cli.config:show_settings", "Show the settings in force; secrets are masked."),
     ("secrets rotate", "cli.database:rotate", "Encrypt every stored secret with the newest key."),
     ("manifests validate", "cli.manifests:validate", "Check manifests; needs no database."),
