@@ -64,6 +64,11 @@ COMMANDS = (
         "Show what was fetched and applied, and what is wrong; exits 2 if anything.",
     ),
     (
+        "manifests hand-over",
+        "cli.sync:hand_over",
+        "Let the source of the settings own what another declared.",
+    ),
+    (
         "manifests schema",
         "cli.manifests:schema",
         "Print the JSON Schema of manifests, for editors.",

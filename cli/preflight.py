@@ -42,11 +42,13 @@ class Read:
 def read_settings() -> Read:
     """Read every setting; one that is wrong hides no other."""
     from controller.settings import load_settings
+    from desired_state.commands.settings import load_prune_settings
     from desired_state.manifests.settings import load_sync_settings
 
     findings: list[Finding] = []
     settings = _load(load_settings, findings)
     sync = _load(load_sync_settings, findings)
+    _load(load_prune_settings, findings)
     if not findings:
         findings.append(Finding("settings", "X3FLEET_*", Level.OK, "can be read"))
     return Read(settings, sync, tuple(findings))

@@ -1,4 +1,4 @@
-"""`x3fleet sync` and `x3fleet manifests status`: manifests from their source, and how it was found.
+"""`x3fleet sync`, `x3fleet manifests status|hand-over`: manifests from their source, how it was found.
 
 Not here: looking and applying (`desired_state.commands.sync`), retention, `x3fleet run`, which does both
 beside a controller.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cli.exits import Exit
-from cli.opening import opened_store
+from cli.opening import opened_store, unit_of_work
 from cli.render import Block, Output, OutputOption, Page, Text, Tone, ago, count, show
 from cli.roles import ServiceLog, told_to_stop
 
@@ -57,6 +57,25 @@ async def status(*, output: OutputOption = Output.TABLE) -> Exit:
         blocks.append("no manifests were applied yet; x3fleet manifests apply DIR, or x3fleet sync")
     show(Page({"sources": [_document(source) for source in sources]}, tuple(blocks)), output)
     return Exit.DONE if all(source.in_force for source in sources) else Exit.DRIFT
+
+
+async def hand_over(
+    source: Annotated[str, Parameter(name="SOURCE", help="as manifests status names it")],
+    /,
+    *,
+    output: OutputOption = Output.TABLE,
+) -> Exit:
+    """Let the source of the settings own what another declared: from a folder into git, say."""
+    from desired_state.commands import sources
+    from desired_state.manifests.settings import load_sync_settings
+    from desired_state.manifests.sources.choose import choose_source
+
+    new = choose_source(load_sync_settings()).name
+    async with unit_of_work() as work:
+        moved = await sources.hand_over(work, source, new)
+    told = f"{new} owns what {source} declared: {count(moved, 'thing')}"
+    show(Page({"before": source, "source": new, "moved": moved}, (told,)), output)
+    return Exit.DONE
 
 
 def _parts(store: "Store", settings: "SyncSettings") -> tuple[Awaitable[None], ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from controller.runtime.report import NodeReport
 
 DATABASE_URL = "X3FLEET_DATABASE__URL"
+REPOSITORY = "X3FLEET_SYNC__REPOSITORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def check_variables(
                 "settings", name, Level.WARN, "is no setting, and no node reads it",
                 "correct its name, or take it away",
             )  # fmt: skip
-        if name == DATABASE_URL:
+        if name in (DATABASE_URL, REPOSITORY):
+            # Other servers than panels, by their own meaning.
             continue
         for told in unexplained(endpoints_in(value), declared):
             yield Finding(

@@ -1,17 +1,24 @@
-"""How a source of manifests was found: what is wrong with it, since when, and that it is well again.
+"""Sources of manifests: what is wrong with one, since when; and handing over what one declares.
 
-Each writes only what is new: a source that stays as it is costs no write. Callers: `commands.sync`. Not
-here: applying what a source declares (`commands.manifests`), reading a source.
+A source that stays as it was found costs no write. Callers: `commands.sync`, cli. Not here: applying
+what a source declares (`commands.manifests`), reading one.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from desired_state.commands.errors import CommandError
+from sqlalchemy import select
+
+from desired_state.commands.errors import CommandError, NotFound
 from desired_state.manifests.errors import ManifestError, ManifestSourceUnavailable
 from desired_state.model.errors import InvalidValue, X3FleetError
-from desired_state.store.tables.desired import ManifestSourceRow
+from desired_state.store.tables.desired import (
+    ManifestSourceRow,
+    NodeRow,
+    PolicyRow,
+    TariffRow,
+)
 from desired_state.store.unit_of_work import UnitOfWork
 
 
@@ -111,3 +118,37 @@ async def record_fault(work: UnitOfWork, source: str, fault: SourceFault) -> boo
         faults=len(fault.faults),
     )
     return True
+
+
+async def hand_over(work: UnitOfWork, old: str, new: str) -> int:
+    """Let another source own what one declares, as when manifests move from a folder into git.
+
+    Nothing that is declared changes, so that no node is woken. The old source is forgotten.
+
+    Args:
+        work: the transaction.
+        old: its name, as `list_sources` shows it.
+        new: the name of the other, which need not have been read yet.
+
+    Returns:
+        How many things it owns now that it did not before.
+
+    Raises:
+        NotFound: no such source.
+    """
+    row = await work.session.get(ManifestSourceRow, old)
+    if row is None:
+        raise NotFound("source", old, hint="x3fleet manifests status shows those that there are")
+    if old == new:
+        return 0
+    revision = await work.revise()
+    declared: list[NodeRow | TariffRow | PolicyRow] = [
+        *await work.session.scalars(select(NodeRow).where(NodeRow.source == old)),
+        *await work.session.scalars(select(TariffRow).where(TariffRow.source == old)),
+        *await work.session.scalars(select(PolicyRow).where(PolicyRow.source == old)),
+    ]
+    for one in declared:
+        one.source, one.revision = new, revision
+    await work.session.delete(row)
+    work.audit("source_handed_over", f"source/{new}", before=old, moved=len(declared))
+    return len(declared)

@@ -6,6 +6,7 @@ Callers: sync and the roles that host it. Not here: reading it.
 from desired_state.manifests.settings import SyncSettings
 from desired_state.manifests.sources.directory import DirectorySource
 from desired_state.manifests.sources.git import GitSource
+from desired_state.manifests.sources.settled import Settled
 from desired_state.manifests.sources.source import ManifestSource
 from desired_state.model.errors import ConfigError
 
@@ -17,7 +18,7 @@ def choose_source(settings: SyncSettings) -> ManifestSource:
         ConfigError: they name none.
     """
     if settings.directory is not None:
-        return DirectorySource(settings.directory)
+        return Settled(DirectorySource(settings.directory))
     if settings.location is not None:
         return GitSource(settings, settings.location)
     raise ConfigError(

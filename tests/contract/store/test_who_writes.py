@@ -59,6 +59,7 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await requests.approve(work, "0123456789abcdef")
     fault = sources.SourceFault(sources.FaultReason.UNAVAILABLE, "code", "away")
     await sources.record_fault(work, "fleet", fault)
+    await sources.hand_over(work, "fleet", "another")
 
 
 def test_no_command_is_left_out() -> None:

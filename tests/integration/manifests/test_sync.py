@@ -11,10 +11,12 @@ import structlog
 from sqlalchemy import func, select
 
 from desired_state.commands.apart import Apart, StillBusy
-from desired_state.commands.sources import FaultReason
+from desired_state.commands.errors import NotFound
+from desired_state.commands.sources import FaultReason, hand_over
 from desired_state.commands.sync import Look, ManifestSync
 from desired_state.manifests.errors import ManifestSourceUnavailable
 from desired_state.manifests.settings import SyncSettings
+from desired_state.manifests.sources.settled import Settled
 from desired_state.manifests.sources.source import ManifestFile, ManifestFiles
 from desired_state.queries.sources import OrphanView, SourceView, list_sources
 from desired_state.store.convert import node_from
@@ -25,6 +27,7 @@ from desired_state.store.tables.desired import (
     RevisionCounterRow,
     WakeRow,
 )
+from desired_state.store.unit_of_work import begin
 from tests.integration.manifests.repositories import TOKEN, Repository, node, served
 from tests.stores import Databases, FrozenClock, make_ready, opened, run_apart
 
@@ -397,6 +400,63 @@ async def test_a_revision_that_declares_nothing_is_refused(store, repository) ->
 
     assert look.fault is not None
     assert {"nl-1": "declared"} == await nodes(store)
+
+
+async def test_what_a_folder_declared_is_handed_over_to_a_repository(
+    store, repository, tmp_path
+) -> None:
+    """Without it the repository is refused; with it nothing that is declared changes."""
+    folder = folder_of(tmp_path / "fleet", "nl-1.yaml", node("nl-1"))
+    await ManifestSync(store, SyncSettings(directory=folder)).look()
+    repository.commit({**nl(1), **nl(2)})
+    sync = ManifestSync(store, settings_of(repository))
+    refused = await sync.look()
+
+    async with begin(store, "test") as work:
+        moved = await hand_over(work, str(folder), f"{repository.path}#main")
+    look = await sync.look()
+
+    assert refused.fault is not None
+    assert (1, None, ["nl-2"]) == (
+        moved, look.fault, [difference.name for difference in look.differences or ()],
+    )  # fmt: skip
+    assert {"nl-1": "declared", "nl-2": "declared"} == await nodes(store)
+    assert f"{repository.path}#main" == (await source(store)).source
+    async with begin(store, "test") as work:
+        with pytest.raises(NotFound, match="no source"):
+            await hand_over(work, str(folder), "x")
+
+
+class Written(Scripted):
+    """A source that somebody writes: each reading shows one more file, up to `whole` of them."""
+
+    whole = 3
+
+    def fetch(self) -> ManifestFiles:
+        number = min(self.fetches + 1, self.whole)
+        self.files = {k: v for n in range(1, number + 1) for k, v in nl(n).items()}
+        self.revision = f"r{number}"
+        return super().fetch()
+
+
+def test_a_folder_that_is_being_written_counts_when_it_stands_still() -> None:
+    """Half of a copy looks like a fleet that lost nodes."""
+    growing = Written()
+    settled = Settled(growing, pause_s=0)
+
+    first, again = settled.fetch(), settled.fetch()
+
+    assert ["r3", "r3"] == [first.revision, again.revision]
+    # A known revision is read once, not twice.
+    assert 5 == growing.fetches
+
+
+def test_a_folder_that_never_stands_still_is_given_up() -> None:
+    growing = Written()
+    growing.whole = 1_000
+
+    with pytest.raises(ManifestSourceUnavailable, match="changes all the time"):
+        Settled(growing, pause_s=0).fetch()
 
 
 # -- the loop --------------------------------------------------------------------------------------

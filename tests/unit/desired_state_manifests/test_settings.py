@@ -6,9 +6,9 @@ import pytest
 
 from desired_state.manifests.settings import SyncSettings, load_sync_settings
 from desired_state.manifests.sources.choose import choose_source
-from desired_state.manifests.sources.directory import DirectorySource
 from desired_state.manifests.sources.git import GitSource
 from desired_state.manifests.sources.location import Transport, parse_location
+from desired_state.manifests.sources.settled import Settled
 from desired_state.model.errors import ConfigError
 
 HTTPS = "https://git.example.net/fleet.git"
@@ -95,7 +95,7 @@ def test_settings_come_from_the_environment(monkeypatch) -> None:
 
 
 def test_a_source_is_what_the_settings_name(tmp_path) -> None:
-    assert isinstance(choose_source(SyncSettings(directory=tmp_path)), DirectorySource)
+    assert isinstance(choose_source(SyncSettings(directory=tmp_path)), Settled)
     assert isinstance(choose_source(SyncSettings(repository=SSH)), GitSource)
     with pytest.raises(ConfigError, match="X3FLEET_SYNC__DIRECTORY or X3FLEET_SYNC__REPOSITORY"):
         choose_source(SyncSettings())
