@@ -64,8 +64,8 @@ COMMANDS = (
         "Show what was fetched and applied, and what is wrong; exits 2 if anything.",
     ),
     (
-        "manifests hand-over",
-        "cli.sync:hand_over",
+        "manifests transfer",
+        "cli.sync:transfer",
         "Let the source of the settings own what another declared.",
     ),
     (

@@ -1,4 +1,4 @@
-"""`x3fleet sync`, `x3fleet manifests status|hand-over`: manifests from their source, how it was found.
+"""`x3fleet sync`, `x3fleet manifests status|transfer`: manifests from their source, how it was found.
 
 Not here: looking and applying (`desired_state.commands.sync`), retention, `x3fleet run`, which does both
 beside a controller.
@@ -59,7 +59,7 @@ async def status(*, output: OutputOption = Output.TABLE) -> Exit:
     return Exit.DONE if all(source.in_force for source in sources) else Exit.DRIFT
 
 
-async def hand_over(
+async def transfer(
     source: Annotated[str, Parameter(name="SOURCE", help="as manifests status names it")],
     /,
     *,

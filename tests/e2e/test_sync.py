@@ -151,3 +151,20 @@ def rights(connection: "psycopg.Connection[tuple[object, ...]]") -> list[tuple[o
         "SELECT relname, relacl::text FROM pg_class WHERE relnamespace IN"
         " ('desired'::regnamespace, 'status'::regnamespace) AND relkind IN ('r', 'S') ORDER BY 1"
     ).fetchall()
+
+
+async def test_what_was_applied_by_hand_is_transferred_to_the_source(operator, repository) -> None:
+    """From a folder into git without a node being lost in between."""
+    await operator.ask("db", "upgrade")
+    fleet = operator.declare(node("nl-1"), tariff=node("nl-2"))
+    await operator.ask("manifests", "apply", str(fleet))
+    repository.commit({"nl.yaml": node("nl-1"), "nl2.yaml": node("nl-2")})
+    operator.settings["X3FLEET_SYNC__REPOSITORY"] = str(repository.path)
+
+    refused = await operator.ask("sync", "--once", code=1)
+    moved = await operator.ask("manifests", "transfer", str(fleet))
+    applied = await operator.ask("sync", "--once")
+
+    assert "conflict" == refused["error"]["code"]
+    assert {"before": str(fleet), "source": f"{repository.path}#main", "moved": 2} == moved
+    assert (None, 0) == (applied["error"], applied["differences"])
