@@ -9,8 +9,10 @@ import psycopg
 import pytest
 
 from desired_state.store.secrets import make_key
-from tests.e2e.operator import finish
+from tests.e2e.operator import TARIFF, finish
+from tests.e2e.operator import node as panel_node
 from tests.integration.manifests.repositories import Repository, node
+from tests.integration.runtime.serving import eventually
 from tests.stores import Databases
 
 PATIENCE_S = 60
@@ -168,3 +170,30 @@ async def test_what_was_applied_by_hand_is_transferred_to_the_source(operator, r
     assert "conflict" == refused["error"]["code"]
     assert {"before": str(fleet), "source": f"{repository.path}#main", "moved": 2} == moved
     assert (None, 0) == (applied["error"], applied["differences"])
+
+
+async def test_a_merged_manifest_becomes_a_filled_node_of_the_running_service(
+    operator, repository, start_panel
+) -> None:
+    """`x3fleet run`, one commit, and the key of a customer is on the new panel."""
+    first, second = await start_panel("3.2.8"), await start_panel("2.9.4", seed=1)
+    await operator.ask("db", "upgrade")
+    one = {"tariff.yaml": TARIFF, "nl.yaml": panel_node("nl-1", first.url)}
+    repository.commit(one)
+    operator.settings |= {
+        "X3FLEET_SYNC__REPOSITORY": str(repository.path),
+        "X3FLEET_SYNC__EVERY_S": "1",
+        "X3FLEET_CONTROLLER__METRICS__PORT": "0",
+    }
+    await operator.ask("sync", "--once")
+    await operator.ask("keys", "issue", "--tariff", "all")
+    process = await operator.start("run")
+    await eventually(lambda: first.emails)
+
+    repository.commit({**one, "de.yaml": panel_node("de-1", second.url)})
+    await eventually(lambda: second.emails)
+    process.send_signal(signal.SIGTERM)
+    ended = await finish(process)
+
+    assert 0 == ended.code, ended.err
+    assert 1 == len(first.emails) == len(second.emails)
