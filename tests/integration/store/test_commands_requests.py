@@ -126,7 +126,7 @@ async def test_what_is_not_withheld_now_cannot_be_approved(
 ) -> None:
     await set_status(fleet, NL1, blocked_sets=sets)
 
-    with pytest.raises(PlanStale, match=r"0123456789ab now.*x3fleet plan"):
+    with pytest.raises(PlanStale, match=r"0123456789ab now.*x3fleet reconcile now"):
         await approve(fleet, DIGEST[:12])
     assert [] == await approvals(fleet)
 
