@@ -339,7 +339,7 @@ async def test_commands_queries_sync_and_retention_run_as_the_front_end(
         look = await ManifestSync(store, SyncSettings(directory=tmp_path)).look()
         async with store.reading() as session:
             assert 4 == len(await list_nodes(session))
-            assert 2 == len(await list_sources(session))
+            assert [str(tmp_path)] == [one.source for one in await list_sources(session)]
         store.clock.advance(days=400)
         removed = await prune(store, PruneSettings())
 
