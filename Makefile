@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # One seed for the order of tests, for their randomness and for hypothesis; printed by every run.
 SEED   ?= 20261123
-# Worker processes of pytest; browsers, servers and fleets of processes run alone, in `e2e`.
+# Worker processes of pytest; servers and fleets of processes run in a run of their own, `e2e`.
 JOBS   ?= 2
 PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 # Where the pytest runs of one target add up what they counted.
@@ -62,7 +62,7 @@ e2e: setup
 ifeq ($(E2E),)
 	@echo "tests/e2e: holds no test yet"
 else
-	$(PYTEST) -q tests/e2e
+	$(PYTEST) -q -n $(JOBS) --dist worksteal tests/e2e
 endif
 
 contract: setup ## the contract suite; PANEL_URL=... with PANEL_TOKEN=... or PANEL_USERNAME=... PANEL_PASSWORD=... adds a real panel

@@ -135,6 +135,7 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
         "paused": "bool", "cordoned": "bool", "draining": "bool", "orphaned": "bool",
         "capacity": "null", "keys": "int", "leaving": "int", "live": "int", "pending": "int",
         "deleting": "int", "drift": "int", "foreign": "int", "quarantined": "int",
+        "failures": "int", "next_try_at": "null", "certificate_until": "null",
         "conditions": [CONDITION],
     }  # fmt: skip
     assert {"nodes": [summary]} == shape(nodes)
@@ -147,7 +148,10 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
             "remark": "str", "enable": "bool", "flow": "str",
         }],
         "blocked": [], "requests": [],
-        "events": [{"at": "str", "name": "str", "key": "str", "email": "str", "detail": "str"}],
+        "events": [{
+            "at": "str", "last_at": "str", "times": "int", "name": "str", "key": "str",
+            "email": "str", "detail": "str",
+        }],
     } == shape(shown | {"events": [e for e in shown["events"] if e["key"]]})  # fmt: skip
     assert {
         "keys": [{
