@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, func, select
+from sqlalchemy import Table, and_, case, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.telemetry.snapshot import (
@@ -96,6 +96,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         ]
         lost = [n.name for n in declared if _is_out_of_reach(status.get(n.name))]
         debts = await _debts(connection, lost)
+        wanted = await _wanted(connection, lost)
         sources = await _sources(session)
     nodes = tuple(
         SeenNode(
@@ -103,7 +104,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
             mode=node.mode,
             orphaned=node.orphaned,
             wanted_revision=Revision(max(node.revision, woken.get(node.name, 0))),
-            **_stored(status.get(node.name)),
+            **_stored(status.get(node.name), wanted.get(node.name, {})),
             **debts.get(node.name, {}),
         )
         for node in declared
@@ -111,12 +112,13 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
     return FleetSnapshot(now, nodes, sources)
 
 
-def _stored(row: dict[str, Any] | None) -> dict[str, Any]:
+def _stored(row: dict[str, Any] | None, wanted: dict[str, int]) -> dict[str, Any]:
     if row is None:
         return {}
     return {
         "conditions": _conditions(row["conditions"]),
-        "counts": dict(row["counts"]),
+        # What is wanted goes on changing where nothing can be looked at.
+        "counts": {**row["counts"], **wanted},
         "withheld": tuple(
             Withheld(one["kind"], one["digest"], len(one["emails"])) for one in row["blocked_sets"]
         ),
@@ -197,6 +199,34 @@ async def _debts(
         emails[NodeName(node)][email] = min(known, since)
     return {
         node: {"debt": len(owed), "debt_since": min(owed.values())} for node, owed in emails.items()
+    }
+
+
+async def _wanted(
+    connection: AsyncConnection, nodes: list[NodeName]
+) -> dict[NodeName, dict[str, int]]:
+    """How many keys nodes that cannot be reached should carry, and how many of these never came there."""
+    if not nodes:
+        return {}
+    arrived = exists().where(
+        _JOURNAL.c.node == _HERE.c.node,
+        _JOURNAL.c.key == _KEY.c.id,
+        _JOURNAL.c.generation == _KEY.c.generation,
+        _JOURNAL.c.state == JournalState.LIVE.value,
+    )
+    query = (
+        select(_HERE.c.node, func.count(), func.sum(case((arrived, 0), else_=1)))
+        .select_from(_HERE.join(_KEY, _KEY.c.id == _HERE.c.key))
+        .where(_HERE.c.node.in_(nodes), _HERE.c.leaving.is_(None), _KEY.c.deleted_at.is_(None))
+        .group_by(_HERE.c.node)
+    )
+    found = {
+        NodeName(node): (desired, missing)
+        for node, desired, missing in await connection.execute(query)
+    }
+    return {
+        node: dict(zip(("desired", "pending"), map(int, found.get(node, (0, 0))), strict=True))
+        for node in nodes
     }
 
 

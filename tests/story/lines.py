@@ -32,8 +32,5 @@ LINES = {
 
 OUTSTANDING = {
     "zero-days-after-an-error": "bot/: the subscription page, over desired_state/queries",
-    "no-circuit-breaker": "controller/runtime: back-off per node, one probe when due",
-    "no-alert": "deploy/prometheus and controller/jobs/alerts.py",
-    "no-metric": "controller/telemetry/metrics.py",
     "no-backup": "controller/jobs/backups.py and `x3fleet backup`",
 }

@@ -49,7 +49,9 @@ async def test_every_declared_node_is_read_with_its_status(fleet):
     )
     one = seen[NL1]
     assert [DE1, NL1, NL2] == list(seen)
-    assert ((condition,), {"live": 3}, 2) == (one.conditions, one.counts, one.failures)
+    # Nothing is placed here: what is wanted of a node that cannot be reached is counted anew.
+    counts = {"live": 3, "desired": 0, "pending": 0}
+    assert ((condition,), counts, 2) == (one.conditions, one.counts, one.failures)
     assert (Withheld("deletes", "ab" * 32, 2),) == one.withheld
     assert fleet.clock.now() == one.next_look_at
     assert (Mode.PAUSED, Mode.ENFORCE) == (seen[NL2].mode, seen[DE1].mode)
@@ -65,6 +67,22 @@ async def test_a_wake_up_makes_a_node_wanted_at_its_revision(fleet):
     after = await by_name(fleet)
     assert revision == after[NL1].wanted_revision > before[NL1].wanted_revision
     assert before[NL2].wanted_revision == after[NL2].wanted_revision
+
+
+async def test_what_is_wanted_of_a_node_that_cannot_be_reached_is_counted_as_it_is_now(fleet):
+    """A key that never came there, one that lives there, one whose new generation waits, one revoked."""
+    arrived, rotated, revoked = [await issue(fleet) for _ in range(3)]
+    async with begin(fleet, "test") as work:
+        missing = (await keys.issue(work, MONTH, node=NL1)).key.id
+        await keys.rotate(work, rotated)
+        await keys.revoke(work, revoked)
+    await rows.place(fleet, missing, NL1)
+    await rows.replace_status(fleet, NL1, down(fleet), counts={"desired": 3, "live": 3})
+
+    counts = (await by_name(fleet))[NL1].counts
+
+    assert arrived != missing
+    assert {"desired": 3, "pending": 2, "live": 3} == counts
 
 
 async def issue(store, node=NL1):
