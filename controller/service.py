@@ -30,6 +30,7 @@ from controller.runtime.records import Records
 from controller.runtime.report import FleetReport, NodeProgress, NodeReport, Stage, add_up
 from controller.runtime.requests import answer_run
 from controller.runtime.rounds import AT_ONCE, Rounds
+from controller.runtime.sampling import Sampler
 from controller.runtime.single import hold_lock
 from controller.runtime.versions import StatusVersions
 from controller.runtime.worker import Limits, TurnReport, Worker
@@ -321,4 +322,5 @@ def build_controller(
         limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
         brake=brake,
     )
+    worker.sampler = Sampler(store, versions, lease, clock, every_s=settings.turns.sample_s)
     return Controller(store, worker, records, versions, lease, clock, pool, brake)

@@ -19,10 +19,14 @@ T = TypeVar("T")
 
 
 class TurnSettings(BaseModel):
-    """Limits of one turn, in seconds; see the worker."""
+    """Limits of one turn, in seconds; see the worker.
+
+    `sample_s`: turns of a node that end sooner after each other give one sample of its traffic.
+    """
 
     writing_s: float = Field(default=20.0, gt=0, le=3600)
     turn_s: float = Field(default=120.0, gt=0, le=7200)
+    sample_s: float = Field(default=10.0, ge=0, le=3600)
 
 
 class ReplicaSettings(BaseModel):

@@ -27,12 +27,21 @@ class XrayState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HostLoad:
+    """How busy the panel's host says it is, as parts of 1; None: it does not say, or was not asked."""
+
+    cpu_share: float | None = None
+    memory_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedInbound:
     """A listener on the panel.
 
     `nameless_clients`: positions of entries without an email (they poison panels up to 3.0.1).
     `password_bytes`: what a shadowsocks-2022 method wants of a client's key, else None.
     `settings`, `stream`: the panel's JSON as text, for links; compared by no rule.
+    `carried_bytes`: what went through it, up and down together, by the panel's own counter.
     """
 
     id: InboundId
@@ -50,6 +59,7 @@ class ObservedInbound:
     listen: str = ""
     settings: str = field(default="", repr=False, compare=False)
     stream: str = field(default="", repr=False, compare=False)
+    carried_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class Observation:
     `clock_skew`: the panel's `Date` minus our clock; None when the answer carried none.
     `torn`: attachments and records of the look disagreed and a second read did not settle it.
     `certificate_until`: when the certificate of the panel's TLS ends; None without TLS.
+    `host`: from 3.1.0, where the panel's status is part of a look.
     """
 
     node: NodeName
@@ -107,6 +118,7 @@ class Observation:
     certificate_until: datetime | None = None
     unverified_version: bool = False
     torn: bool = False
+    host: HostLoad = field(default=HostLoad(), compare=False)
     requests: int = field(default=1, compare=False)
     received_bytes: int = field(default=0, compare=False)
 

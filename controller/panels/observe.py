@@ -75,6 +75,7 @@ def _observation(api: PanelApi, info: PanelInfo, sight: Sight) -> Observation:
         certificate_until=api.certificate_until,
         unverified_version=info.unverified_version,
         torn=sight.torn,
+        host=sight.host,
         requests=len(sight.answers),
         received_bytes=sum(answer.received_bytes for answer in sight.answers),
     )

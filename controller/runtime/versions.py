@@ -28,6 +28,10 @@ class StatusVersions:
         self._nodes[node] += 1
         self.total += 1
 
+    def note(self) -> None:
+        """Something was written that turns do not read, and the scheduler's pass does."""
+        self.total += 1
+
     def bump_all(self) -> None:
         """Something was written that turns of other nodes read: placements, usage, what is gone."""
         self._everywhere += 1

@@ -28,6 +28,7 @@ from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
+from controller.runtime.sampling import Sampler
 from controller.runtime.summary import cycle_values, log_health, log_turn
 from controller.telemetry import events, metrics
 from desired_state.model.errors import ConfigError
@@ -101,6 +102,7 @@ class _Turn:
     out_of_time: bool = False
     recorded: bool = False
     desired: Desired | None = field(default=None, repr=False)
+    look: Observation | NotObserved | None = field(default=None, repr=False)
     panel: Panel | None = field(default=None, repr=False)
 
 
@@ -116,6 +118,8 @@ class Worker:
         randomness: for ids of turns.
         limits: of one turn.
         brake: keeps every write from starting, at the end of a service.
+
+    `sampler` takes what each turn saw last as a sample; None: nobody does.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Worker:
         self._randomness = randomness
         self._limits = limits or Limits()
         self._brake = brake or Brake()
+        self.sampler: Sampler | None = None
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -211,6 +216,8 @@ class Worker:
         result = await self._drive(turn, steps)
         if result.width:
             self._widths[turn.node] = result.width
+        if self.sampler is not None and result.trusted and isinstance(turn.look, Observation):
+            await self.sampler.sample(turn.look, self._clock.monotonic())
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
             await self._records.record_cycle(values, result.sent)
@@ -266,7 +273,7 @@ class Worker:
     # -- the panel ---------------------------------------------------------------------------------
 
     async def _observe(self, turn: _Turn) -> Observation | NotObserved:
-        look = await self._look(turn)
+        look = turn.look = await self._look(turn)
         if isinstance(look, NotObserved):
             # The pause begins when the try is over, however long it took.
             return replace(look, at=self._clock.now())

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from controller.core.effects import MemberResult, Write
 from controller.core.features import Features
-from controller.core.observed import ObservedClient, ObservedInbound, XrayState
+from controller.core.observed import HostLoad, ObservedClient, ObservedInbound, XrayState
 from controller.panels.api.envelope import Answer
 from controller.panels.api.session import PanelApi
 from desired_state.model.ids import InboundId
@@ -33,6 +33,7 @@ class Sight:
     xray: XrayState = XrayState.UNKNOWN
     torn: bool = False
     shared_keys: SharedKeys = frozenset()
+    host: HostLoad = HostLoad()
 
 
 @dataclass(frozen=True, slots=True)

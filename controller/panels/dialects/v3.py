@@ -121,6 +121,7 @@ def _see(features: Features, status: Answer, inbounds: Answer, clients: Answer) 
         guid=state.guid,
         xray=state.xray.state,
         torn=_is_torn(listed, records),
+        host=state.host,
     )
 
 

@@ -26,6 +26,10 @@ def _or_none(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's o
         return None
 
 
+def _or_zero(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's own handler
+    return _or_none(value, handler) or 0
+
+
 class _Inbound(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -36,6 +40,8 @@ class _Inbound(BaseModel):
     remark: str = ""
     listen: str = ""
     enable: bool = False
+    up: Annotated[int, WrapValidator(_or_zero)] = 0
+    down: Annotated[int, WrapValidator(_or_zero)] = 0
 
 
 class StringInbound(_Inbound):
@@ -107,6 +113,7 @@ def observe_inbound(
         listen=inbound.listen,
         settings=to_json(others).decode(),
         stream=to_json(stream).decode(),
+        carried_bytes=inbound.up + inbound.down,
     )
 
 

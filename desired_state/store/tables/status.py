@@ -27,6 +27,8 @@ class NodeStatusRow(StatusRow):
     without being recovered, `recovered_at` the last time it was, `flaps` how often it fell soon after,
     `tried_revision` of desired state at the last look that failed.
     `certificate_until`: when the certificate of its panel's TLS ends.
+    Its load, smoothed: `traffic_rate_bps` bytes a second up and down; `cpu_share`, `memory_share` of its
+    host as parts of 1, None where the panel never said; `sampled_at` when one of them last changed.
     """
 
     __tablename__ = "node_status"
@@ -54,6 +56,10 @@ class NodeStatusRow(StatusRow):
     flaps: Mapped[int] = mapped_column(default=0)
     tried_revision: Mapped[int] = mapped_column(default=0)
     certificate_until: Mapped[datetime | None]
+    traffic_rate_bps: Mapped[int] = mapped_column(default=0)
+    cpu_share: Mapped[float | None]
+    memory_share: Mapped[float | None]
+    sampled_at: Mapped[datetime | None]
     changed_at: Mapped[datetime]
 
 
