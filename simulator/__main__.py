@@ -1,7 +1,7 @@
-"""`python -m simulator`: one panel on loopback until SIGTERM.
+"""`python -m simulator`: one panel on loopback until SIGTERM, or several of one version.
 
-Prints one JSON line when it listens: `{"url", "control_url", "version"}`.
-Not here: several panels at once; the command line of the project does that.
+Prints one JSON line for each when it listens: `{"url", "control_url", "version"}`.
+Not here: panels of several versions at once; the command line of the project does that.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import AsyncExitStack
 
 from simulator.app import Panel, PanelOptions, create_panel
 from simulator.demo import seed_demo
@@ -29,11 +30,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--login-secret")
     parser.add_argument("--xray-state", default="running", choices=["running", "stop", "error"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1, help="panels, each with the next seed")
     parser.add_argument("--seed-inbounds", choices=["demo"])
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.count > 1 and (parsed.port or parsed.control_port):
+        parser.error("several panels take free ports: leave out --port and --control-port")
+    return parsed
 
 
-def _panel(arguments: argparse.Namespace) -> Panel:
+def _panel(arguments: argparse.Namespace, number: int) -> Panel:
     options = PanelOptions(
         base_path=arguments.base_path,
         username=arguments.username,
@@ -43,7 +48,7 @@ def _panel(arguments: argparse.Namespace) -> Panel:
         login_secret=arguments.login_secret,
         xray_state=arguments.xray_state,
     )
-    panel = create_panel(arguments.version, seed=arguments.seed, options=options)
+    panel = create_panel(arguments.version, seed=arguments.seed + number, options=options)
     if arguments.seed_inbounds == "demo":
         seed_demo(panel)
     return panel
@@ -55,19 +60,22 @@ async def _run(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     ports = {"port": arguments.port, "control_port": arguments.control_port}
-    async with running(_panel(arguments), host=arguments.host, **ports) as served:
-        line = {
-            "url": served.url,
-            "control_url": served.control_url,
-            "version": str(served.panel.version),
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
+    async with AsyncExitStack() as stack:
+        for nth in range(arguments.count):
+            panel = _panel(arguments, nth)
+            served = await stack.enter_async_context(running(panel, host=arguments.host, **ports))
+            line = {
+                "url": served.url,
+                "control_url": served.control_url,
+                "version": str(served.panel.version),
+            }
+            sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
         await stop.wait()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a panel; give the exit code."""
+    """Run the panels; give the exit code."""
     asyncio.run(_run(_parse(sys.argv[1:] if arguments is None else arguments)))
     return 0
 

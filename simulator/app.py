@@ -26,6 +26,7 @@ from simulator.control import control_app
 from simulator.faults import FaultBook
 from simulator.gate import Gate, LogLine
 from simulator.state import ApiToken, Dice, PanelClock, State
+from simulator.trail import Trail
 from simulator.upgrade import upgrade_state
 from simulator.version import Version, parse_version
 from simulator.wire import Call, Panic, Refused, Reply, Route, Router, empty, redirect
@@ -81,6 +82,7 @@ class Panel:
         self.auth = Auth(self)
         self.faults = FaultBook(self)
         self.log: list[LogLine] = []
+        self.trail = Trail()
         self.xray_state = options.xray_state
         self.is_tls = False
         self.forced_language = ""
@@ -135,15 +137,20 @@ class Panel:
         refusal = self._check_caller(call, route)
         if refusal is not None:
             return refusal
+        if not route.write:
+            return self._handle(route, call)
+        try:
+            return self.trail.follow(self, call, lambda: self._handle(route, call))
+        finally:
+            self.touch()
+
+    def _handle(self, route: Route, call: Call) -> Reply:
         try:
             return route.handler(call)
         except Refused as refused:
             return call.failed(refused.outer or route.fail, refused.inner)
         except Panic:
             return self._panic(call)
-        finally:
-            if route.write:
-                self.touch()
 
     def _check_caller(self, call: Call, route: Route) -> Reply | None:
         session = self.auth.read(call)

@@ -70,6 +70,15 @@ def _forget_requests(panel: "Panel", _: Request, __: Body) -> Body:
     return {}
 
 
+def _trail(panel: "Panel", _: Request, __: Body) -> list[Body]:
+    return [line.__dict__ for line in panel.trail.lines]
+
+
+def _begin_trail(panel: "Panel", _: Request, body: Body) -> Body:
+    panel.trail.begin(on=bool(body.get("on", True)))
+    return {}
+
+
 def _arm(panel: "Panel", _: Request, body: Body) -> Body:
     return {"id": panel.faults.arm(body)}
 
@@ -186,6 +195,8 @@ _ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/state", _state),
     ("GET", "/requests", _requests),
     ("DELETE", "/requests", _forget_requests),
+    ("GET", "/trail", _trail),
+    ("POST", "/trail", _begin_trail),
     ("POST", "/faults", _arm),
     ("GET", "/faults", _faults),
     ("DELETE", "/faults", _clear_faults),

@@ -49,12 +49,12 @@ async def _lost_response(_: Fault, call: Call, connection: "Connection") -> None
 def _answer_only(call: Call) -> Reply:
     """The answer that a request would get, without its effect."""
     panel = call.panel
-    before = panel.state
-    panel.state = before.copy()
+    before, follows = panel.state, panel.trail.is_on
+    panel.state, panel.trail.is_on = before.copy(), False
     try:
         return panel.answer(call)
     finally:
-        panel.state = before
+        panel.state, panel.trail.is_on = before, follows
         panel.touch()
 
 

@@ -33,7 +33,10 @@ class ConnectionCut(ConnectionResetError):
 
 @dataclass
 class LogLine:
-    """A request as the control port tells it. Status 0: nothing was answered."""
+    """A request as the control port tells it. Status 0: nothing was answered.
+
+    `agent`: the caller's own name for itself (`User-Agent`).
+    """
 
     method: str
     path: str
@@ -41,6 +44,7 @@ class LogLine:
     status: int
     write: bool
     at_ms: int
+    agent: str = ""
 
 
 @dataclass
@@ -95,6 +99,7 @@ class Gate:
             0,
             route is not None and route.write,
             panel.clock.now_ms(),
+            call.headers.get("user-agent", ""),
         )
         panel.log.append(line)
         connection = Connection(scope, receive, send)

@@ -62,10 +62,11 @@ class Run:
 
 @dataclass
 class Operator:
-    """Types commands. `settings`: environment variables that all of them see."""
+    """Types commands. `settings`: environment variables that all see; `program`: the module to run."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
+    program: str = "cli"
 
     def __post_init__(self) -> None:
         self.settings = {
@@ -83,7 +84,7 @@ class Operator:
         """Start a command; its output is read by `finish`."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cli", *words,
+            sys.executable, "-m", self.program, *words,
             cwd=self.folder,
             env={**kept, "PYTHONPATH": str(ROOT), **self.settings, **settings},
             stdin=asyncio.subprocess.DEVNULL,

@@ -222,3 +222,40 @@ async def test_a_wrong_call_is_refused_with_a_reason(open_site):
     assert [400] * 5 == [answer.status_code for answer in answers]
     assert all(json.loads(answer.text)["error"] for answer in answers)
     assert "2.9.4" == str(site.panel.version)
+
+
+@pytest.mark.parametrize("version", [V2, "3.2.8", NEWEST])
+async def test_the_trail_tells_what_writes_did_and_who_sent_them(open_site, version):
+    site = await open_site(version)
+    await site.inbound()
+    await site.add("before")
+    await site.control("/trail", {"on": True})
+    site.http.headers["user-agent"] = "somebody"
+
+    await site.add("bob")
+    await site.control("/clients/edit", {"email": "before", "set": {"enable": False}})
+    await site.delete("nobody")
+    await site.delete("bob")
+    seen = await site.control("/trail")
+    await site.control("/trail", {"on": False})
+    await site.add("late")
+
+    assert [("somebody", ["bob"], [], []), ("somebody", [], ["bob"], [])] == [
+        (line["agent"], line["came"], line["went"], line["changed"]) for line in seen
+    ]
+    assert [] == await site.control("/trail")
+    assert "somebody" == (await site.control("/requests"))[-1]["agent"]
+
+
+async def test_the_trail_shows_a_lost_answer_and_no_lie(open_site):
+    """What was applied without being answered is there, what was only answered is not."""
+    site = await open_site(NEWEST)
+    await site.inbound()
+    await site.control("/trail", {"on": True})
+    await site.arm("lie", method="POST")
+    await site.add("lied")
+    await site.arm("error_500_applied", method="POST")
+
+    await site.add("applied")
+
+    assert [["applied"]] == [line["came"] for line in await site.control("/trail")]

@@ -124,6 +124,28 @@ async def test_the_command_prints_where_it_listens_and_stops_on_sigterm():
     assert ("3.6.0", 4, 0) == (line["version"], len(listed["obj"]), code)
 
 
+async def test_several_panels_of_one_process_are_strangers_to_each_other():
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "simulator", "--version", "2.9.4", "--count", "3"),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    lines = [json.loads(await process.stdout.readline()) for _ in range(3)]
+    async with httpx.AsyncClient() as http:
+        await http.post(
+            f"{lines[0]['control_url']}/inbounds", json={"protocol": "vless", "port": 443}
+        )
+        states = [(await http.get(f"{line['control_url']}/state")).json() for line in lines]
+    process.send_signal(signal.SIGTERM)
+    code = await process.wait()
+
+    assert ([1, 0, 0], 0) == ([len(state["inbounds"]) for state in states], code)
+    assert 3 == len({state["guid"] for state in states})
+
+
 def test_unknown_versions_are_refused():
     for text in ("1.0.0", "4.0.0", "nonsense", "2.9"):
         with pytest.raises(ValueError):
