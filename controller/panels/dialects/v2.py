@@ -30,6 +30,7 @@ from controller.panels.dialects.dialect import Call, Impossible, SharedKeys, Sig
 from controller.panels.wire import writes
 from controller.panels.wire.clients import TrafficRow, clients_of_entries
 from controller.panels.wire.inbounds import StringInbound, decode_object, observe_inbound
+from controller.panels.wire.typed import read_inbounds
 from desired_state.model.ids import InboundId
 
 _LIST = "panel/api/inbounds/list"
@@ -79,6 +80,22 @@ class DialectV2:
 
 
 def _see(answer: Answer) -> Sight:
+    typed = read_inbounds(answer.body)
+    if typed is None:
+        return _sight(answer, _see_carefully(answer))
+    return _sight(
+        answer,
+        [
+            (
+                observe_inbound(t.inbound, t.settings, decode_object(t.inbound.stream), t.nameless),
+                t.clients,
+            )
+            for t in typed
+        ],
+    )
+
+
+def _see_carefully(answer: Answer) -> list[tuple[ObservedInbound, list[ObservedClient]]]:
     listed = cast(
         "list[StringInbound] | None",
         parse_envelope(answer, cast("type[Any]", list[StringInbound])).obj,
@@ -86,7 +103,10 @@ def _see(answer: Answer) -> Sight:
     if listed is None:
         raise PanelBusy(answer.node, answer.operation, "the panel answered without a list")
     rows = {row["email"]: row for inbound in listed for row in inbound.rows or ()}
-    seen = [_see_inbound(answer, inbound, rows) for inbound in listed]
+    return [_see_inbound(answer, inbound, rows) for inbound in listed]
+
+
+def _sight(answer: Answer, seen: list[tuple[ObservedInbound, list[ObservedClient]]]) -> Sight:
     return Sight(
         answers=(answer,),
         inbounds=tuple(sorted((inbound for inbound, _ in seen), key=lambda i: i.id)),

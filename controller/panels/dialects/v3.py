@@ -8,14 +8,14 @@ not name.
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from controller.core.effects import ClientRecord, MemberResult, MemberVerdict, Verb, Write
 from controller.core.features import Features
-from controller.core.observed import ObservedClient, ObservedInbound
+from controller.core.observed import ObservedClient
 from controller.panels.api.envelope import Answer, Envelope, parse_envelope, shorten
 from controller.panels.api.errors import PanelBusy
 from controller.panels.api.masking import mask
@@ -26,7 +26,8 @@ from controller.panels.dialects.v2 import LARGE_BYTES, by_email
 from controller.panels.wire import writes
 from controller.panels.wire.answers import BulkAnswer, ServerStatus, Skipped
 from controller.panels.wire.clients import clients_of_records, set_flow_known
-from controller.panels.wire.inbounds import NestedInbound, can_carry_flow, observe_inbound
+from controller.panels.wire.inbounds import NestedInbound, SlimInbound
+from controller.panels.wire.typed import read_records, read_slim_inbounds
 
 _STATUS = "panel/api/server/status"
 _INBOUNDS = "panel/api/inbounds/list/slim"
@@ -34,6 +35,8 @@ _CLIENTS = "panel/api/clients/list"
 _WRITES = "panel/api/clients"
 
 T = TypeVar("T")
+Kept = dict[str, Any]
+"""See `PanelApi.kept`."""
 
 
 class DialectV3:
@@ -101,21 +104,20 @@ async def _read_lists(api: PanelApi, features: Features, status: Answer) -> Sigh
     inbounds = await api.read("GET", _INBOUNDS, gzip=True)
     clients = await api.read("GET", _CLIENTS, gzip=True)
     if len(inbounds.body) + len(clients.body) > LARGE_BYTES:
-        return await asyncio.to_thread(_see, features, status, inbounds, clients)
-    return _see(features, status, inbounds, clients)
+        return await asyncio.to_thread(_see, api.kept, features, (status, inbounds, clients))
+    return _see(api.kept, features, (status, inbounds, clients))
 
 
-def _see(features: Features, status: Answer, inbounds: Answer, clients: Answer) -> Sight:
+def _see(kept: Kept, features: Features, lists: tuple[Answer, Answer, Answer]) -> Sight:
+    status, inbounds, clients = lists
     listed = _inbounds_of(inbounds)
-    records = clients_of_records(_records_of(clients))
-    if not features.one_flow:
-        _note_flows(records, listed)
+    records = _read_clients(kept, features, clients, listed)
     # QUIRK(null-status, 3x-ui 3.1.0+): in its first seconds a panel answers `success` and null: it
     # has not looked at itself yet, which is no error and no lost identity.
     state = parse_envelope(status, ServerStatus).obj or ServerStatus()
     return Sight(
-        answers=(status, inbounds, clients),
-        inbounds=tuple(sorted((_observe(i) for i in listed), key=lambda i: i.id)),
+        answers=lists,
+        inbounds=tuple(sorted((i.observe() for i in listed), key=lambda i: i.id)),
         clients=by_email(records),
         version=state.version,
         guid=state.guid,
@@ -125,8 +127,30 @@ def _see(features: Features, status: Answer, inbounds: Answer, clients: Answer) 
     )
 
 
-def _inbounds_of(answer: Answer) -> list[NestedInbound]:
-    return _present(answer, parse_envelope(answer, list[NestedInbound]).obj)
+def _inbounds_of(answer: Answer) -> list[SlimInbound]:
+    typed = read_slim_inbounds(answer.body)
+    if typed is not None:
+        return typed
+    nested = _present(answer, parse_envelope(answer, list[NestedInbound]).obj)
+    return [inbound.slim() for inbound in nested]
+
+
+def _read_clients(
+    kept: Kept, features: Features, answer: Answer, inbounds: Iterable[SlimInbound]
+) -> list[ObservedClient]:
+    capable = frozenset(i.inbound.id for i in inbounds if i.can_carry_flow())
+    if features.one_flow:
+        capable = frozenset()
+    # What is kept was made for these inbounds: what a record tells of its flow hangs on them.
+    kept_for, known = kept.get(_CLIENTS, (None, {}))
+    read = read_records(answer.body, known if kept_for == capable else {})
+    if read is None:
+        clients = clients_of_records(_records_of(answer))
+        _note_flows(clients, capable)
+        return clients
+    _note_flows(read.new, capable)
+    kept[_CLIENTS] = (capable, read.by_text)
+    return read.clients
 
 
 def _records_of(answer: Answer) -> list[object]:
@@ -149,28 +173,20 @@ def _present(answer: Answer, listed: list[T] | None) -> list[T]:
     return listed
 
 
-def _observe(inbound: NestedInbound) -> ObservedInbound:
-    clients = (inbound.settings.clients if inbound.settings is not None else None) or []
-    nameless = tuple(at for at, client in enumerate(clients) if "email" not in client)
-    return observe_inbound(inbound, inbound.other_settings, inbound.stream, nameless)
-
-
-def _is_torn(inbounds: Iterable[NestedInbound], records: Iterable[ObservedClient]) -> bool:
+def _is_torn(inbounds: Iterable[SlimInbound], records: Iterable[ObservedClient]) -> bool:
     """Whether an inbound holds a listed client that the list does not show there."""
     attached = {client.email: client.inbound_ids for client in records}
     return any(
-        inbound.id not in attached.get(client.get("email", ""), (inbound.id,))
+        inbound.inbound.id not in attached.get(email or "", (inbound.inbound.id,))
         for inbound in inbounds
-        if inbound.settings is not None
-        for client in inbound.settings.clients or ()
+        for email in inbound.emails
     )
 
 
-def _note_flows(records: list[ObservedClient], inbounds: Iterable[NestedInbound]) -> None:
+def _note_flows(records: list[ObservedClient], capable: frozenset[int]) -> None:
     # QUIRK(flow-of-the-last, 3x-ui 3.2.5+): the flow is kept for each attachment and blanked where
     # it cannot be; the record shows that of the inbound written last. So an empty one says nothing
     # of a client that is also attached where flows are blanked.
-    capable = {inbound.id for inbound in inbounds if can_carry_flow(inbound)}
     if not capable:
         return
     mixed: dict[tuple[int, ...], bool] = {}

@@ -104,17 +104,17 @@ def _make(
     # same email keeps the old ones: what the panel enforces is what it holds.
     expiry = _read_rows(rows, _EXPIRY, _read(objects, _EXPIRY))
     total = _read_rows(rows, _ROW_TOTAL, _read(objects, _TOTAL))
-    clients = [ObservedClient.__new__(ObservedClient) for _ in objects]
-    _fill(clients, "inbound_ids", inbound_ids)
-    _fill(clients, "enable", [both[0] and both[1] for both in enable])
-    _fill(clients, "expiry_ms", expiry)
-    _fill(clients, "total_bytes", total)
-    _fill(clients, "up_bytes", _read_rows(rows, _UP, repeat(0)))
-    _fill(clients, "down_bytes", _read_rows(rows, _DOWN, repeat(0)))
-    _fill(clients, "flow_known", _YES)
-    _fill(clients, "raw", objects)
+    clients = new_clients(len(objects))
+    fill(clients, "inbound_ids", inbound_ids)
+    fill(clients, "enable", [both[0] and both[1] for both in enable])
+    fill(clients, "expiry_ms", expiry)
+    fill(clients, "total_bytes", total)
+    fill(clients, "up_bytes", _read_rows(rows, _UP, repeat(0)))
+    fill(clients, "down_bytes", _read_rows(rows, _DOWN, repeat(0)))
+    fill(clients, "flow_known", _YES)
+    fill(clients, "raw", objects)
     for column in columns:
-        _fill(clients, column.name, _read(objects, column))
+        fill(clients, column.name, _read(objects, column))
     return clients
 
 
@@ -125,18 +125,24 @@ _SLOTS: dict[str, Any] = {
 }
 
 
-def _fill(clients: Iterable[ObservedClient], name: str, values: Iterable[object]) -> None:
+def new_clients(count: int) -> list[ObservedClient]:
+    """Make values whose every field is still to be filled by `fill`."""
+    return [ObservedClient.__new__(ObservedClient) for _ in range(count)]
+
+
+def fill(clients: Iterable[ObservedClient], name: str, values: Iterable[object]) -> None:
+    """Fill one field of values that nobody has seen yet."""
     deque(map(_SLOTS[name], clients, values), maxlen=0)
 
 
 def set_flow_known(clients: Sequence[ObservedClient], known: Iterable[bool]) -> None:
     """Note of clients that are being made whether their flow can be told."""
-    _fill(clients, "flow_known", known)
+    fill(clients, "flow_known", known)
 
 
 def _read(objects: Iterable[Object], column: _Column) -> list[Any]:
     key, default = column.key, column.default
-    return _sound([o.get(key, default) for o in objects], default)
+    return sound([o.get(key, default) for o in objects], default)
 
 
 def _read_rows(
@@ -149,10 +155,11 @@ def _read_rows(
     else:
         pairs = zip(rows, otherwise, strict=False)
         values = [other if row is None else row.get(key, default) for row, other in pairs]
-    return _sound(values, default)
+    return sound(values, default)
 
 
-def _sound(values: list[Any], default: str | int | bool) -> list[Any]:  # noqa: FBT001 - a value
+def sound(values: list[Any], default: str | int | bool) -> list[Any]:  # noqa: FBT001 - a value
+    """Put what stands for it where a value is of another type than the default."""
     kind = type(default)
     if {*map(type, values)} <= {kind}:
         return values

@@ -4,7 +4,8 @@ Callers: dialects. Not here: the clients in them (`clients`), choosing inbounds.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import from_json, to_json
@@ -17,6 +18,68 @@ from desired_state.model.ids import InboundId
 
 SINGLE_USER_METHOD = "2022-blake3-chacha20-poly1305"
 """Xray serves this shadowsocks method for one user only: an inbound of it carries no clients."""
+
+
+class Listed(Protocol):
+    """What both ways of reading an inbound have."""
+
+    @property
+    def id(self) -> int:
+        """Of the inbound on its panel."""
+
+    @property
+    def protocol(self) -> str:
+        """As the panel names it."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    @property
+    def tag(self) -> str:
+        """Its name in Xray."""
+
+    @property
+    def remark(self) -> str:
+        """What the operator named it."""
+
+    @property
+    def listen(self) -> str:
+        """The address, empty for all."""
+
+    @property
+    def enable(self) -> bool:
+        """Whether it is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlimInbound:
+    """An inbound from 3.1.0 on, however it was read.
+
+    `settings`: without the clients; None when there are none. `emails`: of its clients in the panel's
+    order, None for one that has none.
+    """
+
+    inbound: Listed
+    settings: Mapping[str, Any] | None
+    stream: Mapping[str, Any] | None
+    emails: tuple[str | None, ...] = ()
+
+    def observe(self) -> ObservedInbound:
+        """Make the value that the core reads."""
+        nameless = tuple(at for at, email in enumerate(self.emails) if email is None)
+        return observe_inbound(self.inbound, self.settings, self.stream, nameless)
+
+    def can_carry_flow(self) -> bool:
+        """Whether the panel keeps a client's flow on this inbound, and does not blank it."""
+        stream, settings = self.stream or {}, self.settings or {}
+        if self.inbound.protocol != "vless":
+            return False
+        if stream.get("network") == "xhttp":
+            # From 3.4.0 on; before, an inbound of this kind blanks flows and the doubt is merely
+            # smaller.
+            return any(settings.get(key) not in (None, "", "none") for key in _VLESS_ENCRYPTION)
+        return stream.get("network") == "tcp" and stream.get("security") in ("tls", "reality")
 
 
 def _or_none(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's own handler
@@ -72,14 +135,16 @@ class NestedInbound(_Inbound):
         default=None, alias="streamSettings"
     )
 
-    @property
-    def other_settings(self) -> Mapping[str, Any] | None:
-        """The settings without the clients; None when there are none."""
-        return None if self.settings is None else self.settings.model_extra or {}
+    def slim(self) -> SlimInbound:
+        """Part the clients from the rest."""
+        if self.settings is None:
+            return SlimInbound(self, None, self.stream)
+        emails = tuple(client.get("email") for client in self.settings.clients or ())
+        return SlimInbound(self, self.settings.model_extra or {}, self.stream, emails)
 
 
 def observe_inbound(
-    inbound: _Inbound,
+    inbound: Listed,
     settings: Mapping[str, Any] | None,
     stream: Mapping[str, Any] | None,
     nameless: tuple[int, ...] = (),
@@ -115,19 +180,6 @@ def observe_inbound(
         stream=to_json(stream).decode(),
         carried_bytes=inbound.up + inbound.down,
     )
-
-
-def can_carry_flow(inbound: NestedInbound) -> bool:
-    """Whether the panel keeps a client's flow on this inbound, and does not blank it."""
-    stream = inbound.stream or {}
-    settings = inbound.other_settings or {}
-    if inbound.protocol != "vless":
-        return False
-    if stream.get("network") == "xhttp":
-        # From 3.4.0 on; before, an inbound of this kind blanks flows and the doubt is merely
-        # smaller.
-        return any(settings.get(key) not in (None, "", "none") for key in _VLESS_ENCRYPTION)
-    return stream.get("network") == "tcp" and stream.get("security") in ("tls", "reality")
 
 
 _VLESS_ENCRYPTION = ("encryption", "decryption")
