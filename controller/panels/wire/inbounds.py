@@ -51,6 +51,14 @@ class Listed(Protocol):
     def enable(self) -> bool:
         """Whether it is on."""
 
+    @property
+    def up(self) -> int:
+        """Bytes that its clients have sent."""
+
+    @property
+    def down(self) -> int:
+        """Bytes that its clients have received."""
+
 
 @dataclass(frozen=True, slots=True)
 class SlimInbound:

@@ -69,6 +69,8 @@ class _Inbound(Struct, gc=False):
     remark: str = ""
     listen: str = ""
     enable: bool = False
+    up: int = 0
+    down: int = 0
 
 
 class TypedInbound(_Inbound, gc=False):
