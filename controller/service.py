@@ -322,5 +322,7 @@ def build_controller(
         limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
         brake=brake,
     )
-    worker.sampler = Sampler(store, versions, lease, clock, every_s=settings.turns.sample_s)
+    worker.sampler = Sampler(
+        store, versions, lease, clock, every_s=settings.turns.sample_s, wake=records.release
+    )
     return Controller(store, worker, records, versions, lease, clock, pool, brake)

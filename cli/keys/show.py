@@ -14,6 +14,7 @@ from cli.render import Block, Cell, Grid, Output, OutputOption, Page, Text, Tone
 from desired_state.model.ids import KeyId, NodeName, TariffName
 
 if TYPE_CHECKING:
+    from desired_state.model.subscription import Subscription
     from desired_state.queries.explain import Explanation
     from desired_state.queries.key import KeyDetail
     from desired_state.queries.keys import KeySummary
@@ -44,7 +45,7 @@ async def list_keys(
         keys = await read_keys(session, store.clock.now(), chosen)
     blocks: list[Block] = [
         Grid(
-            ("KEY", "GEN", "TARIFF", "VALID UNTIL", "STATE", "NODES"),
+            ("KEY", "GEN", "TARIFF", "VALID UNTIL", "USED", "STATE", "NODES"),
             tuple(_row(key) for key in keys),
             empty="no key; x3fleet keys issue --tariff T issues one",
         )
@@ -86,6 +87,9 @@ def _document(summary: "KeySummary") -> dict[str, Any]:
         "state": _state(summary).text,
         "ended": summary.ended and summary.ended.value,
         "valid_until": subscription.valid_until,
+        "quota_bytes": subscription.quota_bytes,
+        "used_bytes": subscription.used_bytes,
+        "left_bytes": _left(subscription),
         "pinned": key.pinned,
         "nodes": list(summary.nodes),
         "leaving": list(summary.leaving),
@@ -110,12 +114,29 @@ def _detail_document(detail: "KeyDetail") -> dict[str, Any]:
             "valid_until": subscription.valid_until,
             "quota_bytes": subscription.quota_bytes,
             "used_bytes": subscription.used_bytes,
+            "left_bytes": _left(subscription),
             "devices": subscription.devices,
             "suspended": subscription.suspended,
             "ended": detail.ended and detail.ended.value,
         },
         "nodes": [_explanation(one) for one in detail.nodes],
+        "usage": [
+            {
+                "node": one.node,
+                "used_bytes": one.used_bytes,
+                "up_bytes": one.up_bytes,
+                "down_bytes": one.down_bytes,
+                "sampled_at": one.sampled_at,
+            }
+            for one in detail.usage
+        ],
     }
+
+
+def _left(subscription: "Subscription") -> int | None:
+    """Bytes that are left of the quota; None without one."""
+    quota = subscription.quota_bytes
+    return None if quota is None else max(0, quota - subscription.used_bytes)
 
 
 def _explanation(one: "Explanation") -> dict[str, Any]:
@@ -141,6 +162,7 @@ def _row(summary: "KeySummary") -> tuple[Cell, ...]:
         summary.key.generation,
         summary.subscription.tariff,
         day(summary.subscription.valid_until),
+        _used(summary.subscription),
         _state(summary),
         ", ".join(nodes) or "nowhere",
     )
@@ -164,11 +186,15 @@ def _told(detail: "KeyDetail") -> Iterator[Block]:
     state = "" if key.is_wanted else f", revoked: {key.reason}"
     yield Text(f"key {key.id}, generation {key.generation}{state}", Tone.HEAD)
     ended = f", {detail.ended.value}" if detail.ended else ""
-    quota = "" if subscription.quota_bytes is None else f" of {_size(subscription.quota_bytes)}"
+    left = _left(subscription)
+    rest = "" if left is None else f", {_size(left)} left"
     yield (
         f"tariff {subscription.tariff}, valid until {day(subscription.valid_until)}{ended}; "
-        f"used {_size(subscription.used_bytes)}{quota}"
+        f"used {_used(subscription)}{rest}"
     )
+    if detail.usage:
+        places = (f"{_size(one.used_bytes)} on {one.node}" for one in detail.usage)
+        yield f"in this period {', '.join(places)}"
     yield Grid(
         ("NODE", *(step.upper() for step in STEPS), "WHY NOT"),
         tuple(_explained(one) for one in detail.nodes),
@@ -207,6 +233,12 @@ def _after(one: "Explanation") -> Iterator[Block]:
             f"{one.node}: last event {event.at:%Y-%m-%d %H:%M:%S} UTC {event.name} {event.detail}",
             Tone.DIM,
         )
+
+
+def _used(subscription: "Subscription") -> str:
+    quota = subscription.quota_bytes
+    of = "" if quota is None else f" of {_size(quota)}"
+    return f"{_size(subscription.used_bytes)}{of}"
 
 
 def _size(size_bytes: int) -> str:

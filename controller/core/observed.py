@@ -71,6 +71,7 @@ class ObservedClient:
     `total_bytes`: 0 for no limit. Both as the panel enforces them: from the traffic row where there is one.
     `flow_known`: False where the list cannot tell (3.2.5+, attached to inbounds that carry a flow and to
     others: the record shows the flow of the one written last); then `flow` is never drift.
+    `traffic_row`: the panel's id of the row that counts it; another id is another client's counter.
     `raw`: the record as the panel returned it.
     """
 
@@ -92,6 +93,7 @@ class ObservedClient:
     group: str = ""
     up_bytes: int = 0
     down_bytes: int = 0
+    traffic_row: int = field(default=0, compare=False)
     raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False, hash=False)
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, case, exists, func, select
+from sqlalchemy import Select, and_, bindparam, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.core.desired import KeyOnNode
 from controller.runtime.tables import AT_ONCE, JOURNAL, KEY, KEY_USAGE, PLACEMENT, SUBSCRIPTION
+from controller.runtime.usage_rows import USED_BYTES
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, SubscriptionId, TariffName
 from desired_state.model.placement import DeleteReason, Placement
@@ -36,15 +37,8 @@ _PLACED: Select[Any] = (
 _NAMED: Select[Any] = (
     select(*_OF_KEY).select_from(_WITH_OWNER).where(KEY.c.id.in_(bindparam("keys", expanding=True)))
 )
-_USED_BYTES = case(
-    (
-        KEY_USAGE.c.counter_bytes > KEY_USAGE.c.base_bytes,
-        KEY_USAGE.c.booked_bytes + KEY_USAGE.c.counter_bytes - KEY_USAGE.c.base_bytes,
-    ),
-    else_=KEY_USAGE.c.booked_bytes,
-)
 _USED: Select[Any] = (
-    select(KEY.c.subscription_id, func.sum(_USED_BYTES))
+    select(KEY.c.subscription_id, func.sum(USED_BYTES))
     .select_from(
         KEY_USAGE.join(KEY, KEY.c.id == KEY_USAGE.c.key).join(
             SUBSCRIPTION, SUBSCRIPTION.c.id == KEY.c.subscription_id

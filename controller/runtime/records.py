@@ -5,7 +5,7 @@ thousand (`executemany`). Callers: the worker. Not here: reading for the plan, d
 desired state: the controller never writes those.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -81,6 +81,10 @@ class Records:
         """Hand out, once, the nodes whose waiting keys were freed by what was finalised."""
         released, self._released = frozenset(self._released), set()
         return released
+
+    def release(self, nodes: Iterable[NodeName]) -> None:
+        """Hand these nodes out too: something that their turns read has changed."""
+        self._released.update(nodes)
 
     async def record(self, effect: Record, now: datetime, cycle: str) -> bool | None:
         """Do one effect as one transaction.

@@ -1,24 +1,33 @@
 """What a look tells about use and load, into status: one transaction a sample, none without news.
 
-It costs no request: the turn's last look is the sample. Callers: the worker, at the end of a turn, while
-no other turn of the node runs. Not here: the rules (`controller.core.load`), what follows from them.
+It costs no request: the turn's last look is the sample. Only keys whose counters moved since the last
+one are read and written. Callers: the worker, at the end of a turn, while no other turn of the node runs.
+Not here: the rules (`controller.core.usage`, `controller.core.load`), what follows from them.
 """
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from math import inf
 
 import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controller.core import effects as fx
 from controller.core.load import Load, Measured, is_worth_storing, measure
 from controller.core.observed import Observation
+from controller.core.ownership import is_ours_by_row
+from controller.core.usage import Counter, Usage, follow, growth, most_bytes
 from controller.runtime.errors import LeaseError
+from controller.runtime.history import EventLog, Line
 from controller.runtime.lease import Lease
 from controller.runtime.tables import NODE_STATUS
+from controller.runtime.usage_rows import read_periods, read_usages, store_usages, used_up
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
-from desired_state.model.ids import NodeName
+from desired_state.model.generation import JournalRow
+from desired_state.model.ids import KeyId, NodeName
 from desired_state.store.bulk import insert_missing
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
@@ -26,14 +35,81 @@ from desired_state.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
+Clients = dict[str, Counter]
+
+
+@dataclass(slots=True)
+class Sight:
+    """What a turn knows when it ends: its last look, and whose client each email is.
+
+    `rows`: its journal by lower-cased email, as the turn left it. `born`: what it meant to create.
+    """
+
+    look: Observation
+    rows: dict[str, JournalRow] = field(default_factory=dict)
+    born: set[str] = field(default_factory=set)
+
+    def of_keys(self) -> dict[KeyId, Clients]:
+        """The counters of our clients, by key and email; a foreign one under our email is nobody's."""
+        found: dict[KeyId, Clients] = defaultdict(dict)
+        for client in self.look.clients:
+            email = client.email.lower()
+            row = self.rows.get(email)
+            if row is not None and row.key is not None and is_ours_by_row(client, row):
+                counter = Counter(client.up_bytes, client.down_bytes, client.traffic_row)
+                found[row.key][email] = counter
+        return found
+
+
+class Ledger:
+    """Follows what a turn journals, for the sight at its end."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, JournalRow] = {}
+        self._gone: set[str] = set()
+        self._born: set[str] = set()
+
+    def note(self, effect: object) -> None:
+        """Take an effect that was recorded."""
+        match effect:
+            case fx.JournalIntent():
+                self._put(effect.rows)
+                self._born |= {row.email.lower() for row in effect.rows}
+            case fx.RecordRows():
+                self._put(effect.rows)
+            case fx.Finalise():
+                self._gone |= {gone.row.email.lower() for gone in effect.gone}
+
+    def sight(self, journal: Iterable[JournalRow], look: Observation) -> Sight:
+        """What the turn knows at its end, which began with this journal."""
+        rows = {row.email.lower(): row for row in journal} | self._rows
+        for email in self._gone:
+            rows.pop(email, None)
+        return Sight(look, rows, self._born)
+
+    def _put(self, rows: Iterable[JournalRow]) -> None:
+        fresh = {row.email.lower(): row for row in rows}
+        self._rows |= fresh
+        self._gone -= fresh.keys()
+
 
 @dataclass(slots=True)
 class _Memory:
-    """What is kept of a node. `stored`: its load as the database has it."""
+    """What is kept of a node. `stored`: its load as the database has it; `counters`: hashes by key."""
 
     stored: Load
     measured: Measured | Load
     sampled_s: float = -inf
+    counters: dict[KeyId, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """One sample of use. `usages`: those to be stored; `grown`: bytes by key; `moved`: bases that did."""
+
+    usages: dict[KeyId, Usage]
+    grown: dict[KeyId, int]
+    moved: bool
 
 
 class Sampler:
@@ -43,8 +119,9 @@ class Sampler:
         store: the database.
         versions: told of what is written.
         lease: what every sample is conditional on.
-        clock: for `sampled_at`.
+        clock: for the moments of rows.
         every_s: looks of a node that come sooner after each other are one sample.
+        wake: told the nodes on which something is to be switched off now.
     """
 
     def __init__(
@@ -55,45 +132,106 @@ class Sampler:
         clock: Clock,
         *,
         every_s: float = 0.0,
+        wake: Callable[[Iterable[NodeName]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._versions = versions
         self._lease = lease
         self._clock = clock
         self._every_s = every_s
+        self._wake = wake
         self._nodes: dict[NodeName, _Memory] = {}
 
-    async def sample(self, look: Observation, at_s: float) -> None:
+    async def sample(self, sight: Sight, at_s: float, cycle: str) -> None:
         """Take a look that was trusted as a sample; one that cannot be stored is caught up by the next.
 
         Args:
-            look: of the turn that ends.
+            sight: of the turn that ends.
             at_s: now, on the monotonic clock.
+            cycle: the turn's id, for the node's history.
         """
-        memory = self._nodes.get(look.node)
-        if memory is not None and at_s - memory.sampled_s < self._every_s:
+        node = sight.look.node
+        memory = self._nodes.get(node)
+        # What was created just now is known to be new only now.
+        if memory is not None and not sight.born and at_s - memory.sampled_s < self._every_s:
             return
         try:
-            await self._sample(look, at_s)
+            if memory is None:
+                memory = await self._remember(node)
+            await self._sample(sight, memory, at_s, cycle)
         except (StoreError, LeaseError) as error:
             # What is in memory may be ahead of the database.
-            self._nodes.pop(look.node, None)
-            log.warning(events.SAMPLE_LOST, node=look.node, error=type(error).__name__)
+            self._nodes.pop(node, None)
+            log.warning(events.SAMPLE_LOST, node=node, error=type(error).__name__)
 
-    async def _sample(self, look: Observation, at_s: float) -> None:
-        memory = self._nodes.get(look.node) or await self._remember(look.node)
-        memory.measured = measure(memory.measured, look, at_s)
-        memory.sampled_s = at_s
-        load = memory.measured.load
-        if not is_worth_storing(memory.stored, load):
-            return
-        epoch = self._lease.epoch(look.node)
-        async with self._store.recording() as session:
-            connection = await session.connection()
-            await self._lease.check(connection, look.node, epoch)
-            await self._store_load(connection, look.node, load)
-        memory.stored = load
+    async def _sample(self, sight: Sight, memory: _Memory, at_s: float, cycle: str) -> None:
+        node = sight.look.node
+        measured = measure(memory.measured, sight.look, at_s)
+        elapsed_s = None if memory.sampled_s == -inf else at_s - memory.sampled_s
+        keys = sight.of_keys()
+        counters = {key: hash(tuple(sorted(clients.items()))) for key, clients in keys.items()}
+        moved = [key for key, now in counters.items() if memory.counters.get(key) != now]
+        differs = is_worth_storing(memory.stored, measured.load)
+        if moved or differs:
+            epoch = self._lease.epoch(node)
+            async with self._store.recording() as session:
+                connection = await session.connection()
+                await self._lease.check(connection, node, epoch)
+                if differs:
+                    await self._store_load(connection, node, measured.load)
+                used = await self._use(connection, sight, {k: keys[k] for k in moved}, elapsed_s)
+                now = self._clock.now()
+                await store_usages(connection, node, used.usages, now)
+                told, woken = await used_up(connection, used.grown)
+                history = EventLog(connection, node, now, cycle, epoch)
+                lines = [Line(key, detail=detail) for key, detail in sorted(told.items())]
+                await history.append(events.QUOTA_USED_UP, lines)
+                await self._lease.wake(connection, woken)
+            self._tell(node, woken, outdated=used.moved)
+        if differs:
+            memory.stored = measured.load
+        memory.measured, memory.sampled_s, memory.counters = measured, at_s, counters
+        self._nodes[node] = memory
+
+    def _tell(self, node: NodeName, woken: frozenset[NodeName], *, outdated: bool) -> None:
+        """Say who reads something else from now on: turns kept what they read."""
         self._versions.note()
+        if outdated:
+            self._versions.bump(node)
+        for other in woken:
+            self._versions.bump(other)
+        self._wake(woken)
+
+    async def _use(
+        self,
+        connection: AsyncConnection,
+        sight: Sight,
+        moved: dict[KeyId, Clients],
+        elapsed_s: float | None,
+    ) -> _Used:
+        names = sorted(moved)
+        node = sight.look.node
+        periods = await read_periods(connection, names)
+        known = await read_usages(connection, node, names)
+        before = {
+            key: known.get(key, Usage(periods.get(key, 1))).in_period(periods.get(key, 1))
+            for key in names
+        }
+        total = sum(growth(before[key], moved[key], sight.born) for key in names)
+        believed = elapsed_s is None or total <= most_bytes(elapsed_s)
+        if not believed:
+            log.warning(
+                events.USAGE_DISBELIEVED, node=node, bytes=total, elapsed_s=round(elapsed_s or 0, 1)
+            )
+        usages, grown = {}, {}
+        for key in names:
+            usage = follow(before[key], moved[key], sight.born, believed=believed)
+            grown[key] = usage.used_bytes - before[key].used_bytes
+            is_news = any(c.total_bytes for c in moved[key].values()) or key in known
+            if is_news and usage != known.get(key):
+                usages[key] = usage
+        rebased = any(usage.base_bytes != before[key].base_bytes for key, usage in usages.items())
+        return _Used(usages, grown, rebased)
 
     async def _remember(self, node: NodeName) -> _Memory:
         """Begin with what an earlier process stored."""
@@ -105,8 +243,7 @@ class Sampler:
                 await session.execute(select(*columns).where(NODE_STATUS.c.node == node))
             ).first()
         stored = Load() if row is None else Load(*row)
-        memory = self._nodes[node] = _Memory(stored, stored)
-        return memory
+        return _Memory(stored, stored)
 
     async def _store_load(self, connection: AsyncConnection, node: NodeName, load: Load) -> None:
         now = self._clock.now()

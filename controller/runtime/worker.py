@@ -28,7 +28,7 @@ from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
-from controller.runtime.sampling import Sampler
+from controller.runtime.sampling import Ledger, Sampler
 from controller.runtime.summary import cycle_values, log_health, log_turn
 from controller.telemetry import events, metrics
 from desired_state.model.errors import ConfigError
@@ -104,6 +104,7 @@ class _Turn:
     desired: Desired | None = field(default=None, repr=False)
     look: Observation | NotObserved | None = field(default=None, repr=False)
     panel: Panel | None = field(default=None, repr=False)
+    ledger: Ledger = field(default_factory=Ledger, repr=False)
 
 
 class Worker:
@@ -216,12 +217,18 @@ class Worker:
         result = await self._drive(turn, steps)
         if result.width:
             self._widths[turn.node] = result.width
-        if self.sampler is not None and result.trusted and isinstance(turn.look, Observation):
-            await self.sampler.sample(turn.look, self._clock.monotonic())
+        await self._sample(turn, result)
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
             await self._records.record_cycle(values, result.sent)
         return result
+
+    async def _sample(self, turn: _Turn, result: Result) -> None:
+        if self.sampler is None or turn.desired is None or not result.trusted:
+            return
+        if isinstance(turn.look, Observation):
+            sight = turn.ledger.sight(turn.desired.journal, turn.look)
+            await self.sampler.sample(sight, self._clock.monotonic(), turn.cycle)
 
     async def _drive(self, turn: _Turn, steps: fx.Steps[Result]) -> Result:
         """Feed a generator with what its effects bring, until it returns."""
@@ -267,6 +274,7 @@ class Worker:
     async def _record(self, turn: _Turn, effect: Record) -> bool | None:
         turn.recorded = True
         answer = await self._records.record(effect, self._clock.now(), turn.cycle)
+        turn.ledger.note(effect)
         log_health(log, effect)
         return answer
 

@@ -20,6 +20,7 @@ from desired_state.queries.explain import Explanation, Facts, explain_node
 from desired_state.queries.keys import used_bytes
 from desired_state.queries.placement import read_node_states
 from desired_state.queries.retry import Retry, read_leases
+from desired_state.queries.usage import NodeUsage, usage_by_node
 from desired_state.queries.views import ConditionView, EventView, conditions_from
 from desired_state.scheduling.eligible import NodeState, explain_key
 from desired_state.store.convert import (
@@ -38,7 +39,7 @@ class KeyDetail:
     """A key in full.
 
     `nodes`: the explanation of every declared node, by name. `events`: the newest first.
-    `orphaned_rows`: journalled on nodes that are not declared.
+    `orphaned_rows`: journalled on nodes that are not declared. `usage`: of the present period, by node.
     """
 
     key: Key
@@ -49,6 +50,7 @@ class KeyDetail:
     nodes: tuple[Explanation, ...]
     events: tuple[EventView, ...]
     orphaned_rows: tuple[JournalRow, ...] = ()
+    usage: tuple[NodeUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
         nodes=tuple([explain_node(_with(one, journal, events)) for one in facts]),
         events=events,
         orphaned_rows=tuple([one for one in journal if one.node not in declared]),
+        usage=await usage_by_node(session, name, owner.period),
     )
 
 

@@ -23,6 +23,7 @@ Object = Mapping[str, Any]
 class TrafficRow(TypedDict):
     """What a panel counts and enforces for one email (`clientStats`, `traffic`)."""
 
+    id: NotRequired[int]
     email: str
     enable: NotRequired[bool]
     up: NotRequired[int]
@@ -61,6 +62,7 @@ _ROW_ENABLE = _Column("enable", "enable", default=True)
 _ROW_TOTAL = _Column("total_bytes", "total", 0)
 _UP = _Column("up_bytes", "up", 0)
 _DOWN = _Column("down_bytes", "down", 0)
+_ROW_ID = _Column("traffic_row", "id", 0)
 _YES = repeat(True)  # noqa: FBT003 - a value to be repeated
 
 
@@ -111,6 +113,7 @@ def _make(
     fill(clients, "total_bytes", total)
     fill(clients, "up_bytes", _read_rows(rows, _UP, repeat(0)))
     fill(clients, "down_bytes", _read_rows(rows, _DOWN, repeat(0)))
+    fill(clients, "traffic_row", _read_rows(rows, _ROW_ID, repeat(0)))
     fill(clients, "flow_known", _YES)
     fill(clients, "raw", objects)
     for column in columns:

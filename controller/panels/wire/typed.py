@@ -23,6 +23,7 @@ class Row(Struct, gc=False):
     """A traffic row; one without `enable` is left to the careful way."""
 
     enable: bool
+    id: int = 0
     email: str = ""
     up: int = 0
     down: int = 0
@@ -235,6 +236,7 @@ def _make(
     fill(clients, "total_bytes", [c.total if r is None else r.total for c, r in both])
     fill(clients, "up_bytes", [0 if r is None else r.up for r in rows])
     fill(clients, "down_bytes", [0 if r is None else r.down for r in rows])
+    fill(clients, "traffic_row", [0 if r is None else r.id for r in rows])
     fill(clients, "flow_known", [True] * len(made))
     fill(clients, "raw", [*map(TextObject, texts)])
     fill(clients, "uuid", uuids)

@@ -136,7 +136,10 @@ class KeyUsageRow(StatusRow):
     """Bytes that one key used on one node in the paid period `period`.
 
     Used = `booked_bytes` (generations that were finalised) + `counter_bytes` (the panel's counter
-    as last seen) - `base_bytes` (that counter when the period began).
+    as last seen) - `base_bytes` (that counter when the period began). `up_bytes`, `down_bytes`: the same
+    by direction, as far as it was sampled.
+    `marks`: as JSON, {email: [up, down, row]}: how far each client's counter was counted; three more
+    numbers where it fell and that is not believed yet.
     """
 
     __tablename__ = "key_usage"
@@ -148,6 +151,9 @@ class KeyUsageRow(StatusRow):
     base_bytes: Mapped[int] = mapped_column(default=0)
     counter_bytes: Mapped[int] = mapped_column(default=0)
     booked_bytes: Mapped[int] = mapped_column(default=0)
+    up_bytes: Mapped[int] = mapped_column(default=0)
+    down_bytes: Mapped[int] = mapped_column(default=0)
+    marks: Mapped[str] = mapped_column(default="")
     changed_at: Mapped[datetime]
 
 

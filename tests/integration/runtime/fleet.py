@@ -241,6 +241,7 @@ async def open_fleet(
     policies: tuple[Policy, ...] = (),
     turns: TurnSettings | None = None,
     count: int | None = 1,
+    quota_bytes: int | None = None,
     clock: Clock | None = None,
     observer: Observer | None = None,
     **wanted: Wanted,
@@ -255,7 +256,10 @@ async def open_fleet(
         for number, (name, one) in enumerate(wanted.items()):
             sites[name] = await _start(stack, number, name, one, monkeypatch)
         specs = tuple(site.spec for site in sites.values())
-        await _prepare(settings.store, specs, policies, count)
+        tariff = Tariff(
+            TARIFF, "Месяц", "Month", 30, NodeSelector((), count), traffic_bytes=quota_bytes
+        )
+        await _prepare(settings.store, specs, policies, tariff)
         controller = await stack.enter_async_context(
             open_controller(settings, clock=clock, observer=observer)
         )
@@ -299,9 +303,8 @@ async def _prepare(
     settings: StoreSettings,
     specs: tuple[NodeSpec, ...],
     policies: tuple[Policy, ...],
-    count: int | None,
+    tariff: Tariff,
 ) -> None:
-    tariff = Tariff(TARIFF, "Месяц", "Month", 30, NodeSelector((), count))
     bundle = Bundle(source="test", revision="1", nodes=specs, tariffs=(tariff,), policies=policies)
     async with open_store(settings) as store:
         await upgrade(store)

@@ -18,6 +18,7 @@ numbers = st.integers(-(2**40), 2**40)
 rows = st.fixed_dictionaries(
     {"enable": st.booleans()},
     optional={
+        "id": numbers,
         "email": texts,
         "up": numbers,
         "down": numbers,
@@ -63,6 +64,7 @@ def test_records_are_read_alike(listed: list[dict[str, Any]]) -> None:
     assert read is not None
     careful = clients_of_records(listed)
     assert careful == read.clients
+    assert [c.traffic_row for c in careful] == [c.traffic_row for c in read.clients]
     assert [dict(c.raw) for c in careful] == [dict(c.raw) for c in read.clients]
 
 
