@@ -19,6 +19,7 @@ from simulator import (
     v3_groups,
     v3_reads,
     v3_traffic,
+    xray,
 )
 from simulator.auth import Auth, default_session_minutes
 from simulator.background import Background
@@ -30,6 +31,7 @@ from simulator.trail import Trail
 from simulator.upgrade import upgrade_state
 from simulator.version import Version, parse_version
 from simulator.wire import Call, Panic, Refused, Reply, Route, Router, empty, redirect
+from simulator.xray import Xray
 
 _ROUTES: tuple[Route, ...] = (
     *pages.ROUTES,
@@ -43,6 +45,7 @@ _ROUTES: tuple[Route, ...] = (
     *v3_bulk_changes.ROUTES,
     *v3_traffic.ROUTES,
     *v3_groups.ROUTES,
+    *xray.ROUTES,
 )
 _NO_ROUTE = b"404 page not found"
 
@@ -89,6 +92,7 @@ class Panel:
         self.cost_us = 0
         self.status_asked_ms: int | None = None
         self.started_ms = self.clock.now_ms()
+        self.xray = Xray(self)
         self.background = Background(self)
         self._snapshots: dict[int, tuple[Version, State]] = {}
         self._revision = 0
@@ -203,6 +207,7 @@ class Panel:
         self.auth.restart()
         self.status_asked_ms = None
         self.started_ms = self.clock.now_ms()
+        self.xray.restart()
         self.background = Background(self)
 
     def wipe(self, *, keep_guid: bool = False) -> None:

@@ -32,7 +32,8 @@ class Background:
         return 5_000 if self._panel.version >= (3, 0, 0) else 10_000
 
     def catch_up(self) -> None:
-        """Run the poll when it is due."""
+        """Run the poll when it is due, and look after Xray."""
+        self._panel.xray.check()
         now = self._panel.clock.now_ms()
         if now - self._last_poll_ms >= self.interval_ms:
             self.run()

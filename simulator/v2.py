@@ -67,6 +67,8 @@ def _add(call: Call) -> Reply:
         if client["email"]:
             add_row(panel, inbound.id, client)
     inbound.settings.append(clients)
+    for client in clients:
+        panel.xray.told(inbound, client)
     return call.done("client_added")
 
 
@@ -116,6 +118,7 @@ def _update(call: Call) -> Reply:
         data["updated_at"] = now
     _follow_update(panel, inbound, old_email, client)
     inbound.settings.replace(entry, data)
+    panel.xray.told(inbound, data)
     return call.done("client_updated")
 
 

@@ -104,6 +104,8 @@ def add_to_inbound(panel: "Panel", inbound_id: int, clients: list[Doc]) -> None:
     for client in clients:
         add_row(panel, inbound.id, client)
     inbound.settings.append(wires)
+    for wire in wires:
+        panel.xray.told(inbound, wire)
     sync_inbound(panel, inbound)
 
 
@@ -234,6 +236,7 @@ def replace_in_inbound(
     client["subId"] = wire["subId"]
     _follow_rows(panel, inbound, old_email, client)
     inbound.settings.replace(entry, wire)
+    panel.xray.told(inbound, wire)
     _rename_record(panel, old_email, client["email"])
     sync_inbound(panel, inbound)
 

@@ -163,6 +163,7 @@ def _switch_inbound(
             reasons.setdefault(record.email, "Client Not Found In Inbound")
         elif entry.data.get("enable") is not enable:
             inbound.settings.change(entry, enable=enable, updated_at=now)
+            panel.xray.told(inbound, entry.data)
             touched = True
     if touched:
         sync_inbound(panel, inbound)

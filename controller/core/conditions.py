@@ -83,6 +83,8 @@ class NodeStatus:
     """Keyed fingerprint of credentials that the panel refused."""
     backoff: Backoff = Backoff()
     certificate_until: datetime | None = None
+    restart_owed: bool = False
+    """Clients were edited, and the panel's Xray may serve them only once it is restarted."""
 
     def find(self, kind: ConditionType) -> Condition | None:
         """Return the first condition of a type, if any."""

@@ -58,6 +58,8 @@ class Verb(StrEnum):
     DETACH = "detach"
     ATTACH = "attach"
     CREATE = "create"
+    RESTART = "restart"
+    """Of the panel's Xray, and of no member: see `controller.core.restart`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Write(Effect[Outcome]):
-    """One call that changes the panel: one verb over one or more members.
+    """One call that changes the panel: one verb over one or more members; a restart has none.
 
     Several members stand only in what the version has a wide call for. Up to 3.0.2 all members of a
     create are of the one inbound `inbound_id`.

@@ -12,6 +12,11 @@ Version = tuple[int, int, int]
 OLDEST: Version = (2, 3, 15)
 NEWEST_VERIFIED: Version = (3, 6, 0)
 
+AES = frozenset({"aes-128-gcm", "aes-256-gcm"})
+CIPHERS_OF_2022 = frozenset({
+    "2022-blake3-aes-128-gcm", "2022-blake3-aes-256-gcm", "2022-blake3-chacha20-poly1305",
+})  # fmt: skip
+
 
 class Family(StrEnum):
     """How a panel speaks of clients."""
@@ -36,6 +41,9 @@ class Features:
     `one_flow`: cannot keep different flows of one client apart (3.1.0 to 3.2.4).
     `poisonable`: an entry without an email makes it refuse creates and renames (up to 3.0.1).
     `reuses_inbound_ids`: 3.2.5 on.
+    `drops_edited`: shadowsocks ciphers whose clients fall out of the running Xray when they are edited or
+    switched on, until it is restarted (2.4.7 to 3.4.1; see `restart`).
+    `has_server_api`: its server is asked below `panel/api` (2.7.0 on).
     """
 
     family: Family
@@ -53,6 +61,8 @@ class Features:
     has_comment: bool = True
     has_group: bool = False
     drives_sub_nodes: bool = False
+    drops_edited: frozenset[str] = frozenset()
+    has_server_api: bool = True
 
     @property
     def email_per_inbound(self) -> bool:
@@ -71,6 +81,8 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
             readd_doubles=version >= (3, 0, 0),
             poisonable=version < (3, 0, 2),
             has_comment=version >= (2, 4, 11),
+            drops_edited=_drops_edited(version),
+            has_server_api=version >= (2, 7, 0),
             drives_sub_nodes=drives_sub_nodes,
         )
     return Features(
@@ -84,8 +96,21 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
         one_flow=version < (3, 2, 5),
         reuses_inbound_ids=version >= (3, 2, 5),
         has_group=version >= (3, 2, 0),
+        drops_edited=_drops_edited(version),
         drives_sub_nodes=drives_sub_nodes,
     )
+
+
+def _drops_edited(version: Version) -> frozenset[str]:
+    # QUIRK(edited-shadowsocks-dropped, 3x-ui 2.4.7 to 3.4.1): an edit takes the client out of the
+    # running Xray and puts it back as a kind of account that Xray does not know; that fails, and what
+    # the panel would start Xray with has not changed, so that it finds no need to restart it.
+    if not (2, 4, 7) <= version < (3, 4, 2):
+        return frozenset()
+    if version < (2, 9, 3):
+        return CIPHERS_OF_2022
+    # These were handed over as 2022 ones by mistake: both for a while, then the shorter alone.
+    return CIPHERS_OF_2022 | (AES if version < (3, 1, 0) else AES - {"aes-256-gcm"})
 
 
 def parse_version(text: str) -> Version | None:

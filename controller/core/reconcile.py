@@ -17,7 +17,7 @@ from controller.core.binding import (
     resolve_matches,
 )
 from controller.core.chunks import START
-from controller.core.conditions import NodeStatus
+from controller.core.conditions import Condition, ConditionType, NodeStatus
 from controller.core.desired import Desired
 from controller.core.effects import (
     Bind,
@@ -30,6 +30,7 @@ from controller.core.effects import (
 )
 from controller.core.health import ended_seen
 from controller.core.observed import NotObserved, Observation
+from controller.core.restart import restart_condition, restart_left, restart_xray
 from controller.core.result import (
     Result,
     events_of,
@@ -66,8 +67,10 @@ def reconcile(
     yield from bind(turn)
     yield from learn(turn)
     yield from bury_taken(turn)
+    yield from restart_left(turn)
     while not turn.stopped and (piece := turn.next_slice()):
         yield from run_slice(turn, piece)
+    yield from restart_xray(turn)
     return (yield from conclude(turn))
 
 
@@ -213,16 +216,24 @@ def _status(turn: Turn) -> NodeStatus:
         # What was given up is a debt, not work: a node is well with a client that its panel keeps.
         is_work_left=any(a.email.lower() not in turn.given_up for a in checked.allowed.actions),
     )
-    return status_seen(
+    status = status_seen(
         turn.desired,
         turn.look,
         checked,
         turn.plan,
-        refused=turn.given_up,
+        troubles=_troubles(turn),
         now=turn.now,
         cut=turn.cut,
         backoff=next_backoff(turn.desired.status.backoff, ended, turn.now, turn.chance),
     )
+    return replace(status, restart_owed=turn.owes_restart)
+
+
+def _troubles(turn: Turn) -> tuple[Condition, ...]:
+    given_up = sorted(turn.given_up.items())[:1]
+    found = [Condition(ConditionType.DRIFTED, "Refused", f"{e}: {cause}") for e, cause in given_up]
+    not_restarted = restart_condition(turn)
+    return tuple(found if not_restarted is None else [*found, not_restarted])
 
 
 def _result(turn: Turn, status: NodeStatus) -> Result:

@@ -85,6 +85,7 @@ class Result:
             for c in self.status.conditions
         )
         left = self.remaining.actions or self.remaining.unserved or self.refusals
+        left = left or self.status.restart_owed
         return self.not_observed is None and not left and not drifted
 
 
@@ -142,15 +143,15 @@ def status_paused(desired: Desired, now: datetime) -> NodeStatus:
 
 def status_seen(
     desired: Desired, look: Observation, checked: Checked, plan: Plan,
-    *, refused: dict[str, str], now: datetime, cut: bool, backoff: Backoff,
+    *, troubles: tuple[Condition, ...], now: datetime, cut: bool, backoff: Backoff,
 ) -> NodeStatus:  # fmt: skip
-    """Make the status after a look: conditions from guards, the rest of the plan, and the panel itself."""
+    """Make the status after a look: conditions from guards, the rest of the plan, and the panel itself.
+
+    `troubles`: what the turn ran into.
+    """
     found = [refusal.condition for refusal in checked.refusals]
     found += _drift_conditions(look, plan, desired, now)
-    found += [
-        Condition(ConditionType.DRIFTED, "Refused", f"{email}: {cause}")
-        for email, cause in sorted(refused.items())[:1]
-    ]
+    found += troubles
     held = {condition.type for condition in found}
     busy = bool(checked.allowed.actions or plan.waiting)
     if not held & {ConditionType.BLOCKED, ConditionType.STALLED}:

@@ -43,6 +43,7 @@ from controller.core.guards import counted_deletes
 from controller.core.observed import NotObserved
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action
+from controller.core.restart import owe_restart
 from controller.core.result import refused_members
 from controller.core.turn import Turn
 from desired_state.model.credentials import digest_secrets
@@ -179,6 +180,7 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     lacking = {a.email.lower() for a in piece if lacks_seed(a, seeds)}
     turn.given_up |= dict.fromkeys(lacking, SEEDLESS)
     piece = tuple(a for a in piece if a.email.lower() not in lacking)
+    yield from owe_restart(turn, piece)
     pairs = [(action, compose_record(action, turn.desired, seeds)) for action in piece]
     creates = [pair for pair in pairs if pair[0].verb is Verb.CREATE]
     if creates:

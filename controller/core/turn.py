@@ -30,6 +30,7 @@ class Turn:
     yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share.
     `missed_before`: missing clients of the look before this one. `doubted`: those that took a second look.
     `cleared`: those that drift had taken and whose way this turn cleared: creating them heals.
+    `owes_restart`: Xray has to be restarted; `restart_refused`: why it was not, when that was tried.
     `matched`: inbounds were compared with
     what is declared, so that a request to do so is answered. `chance`: random, of a back-off.
     """
@@ -62,10 +63,14 @@ class Turn:
     updated: int = 0
     healed: int = 0
     lost: NotObserved | None = None
+    owes_restart: bool = field(init=False)
+    restart_tried: bool = False
+    restart_refused: str = ""
 
     def __post_init__(self) -> None:
         self.draw()
         self.first = self.plan
+        self.owes_restart = self.desired.status.restart_owed
         if self.look.features.drives_sub_nodes:
             self.width = min(self.width, WITH_SUB_NODES)
 

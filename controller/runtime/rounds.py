@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from controller.core.restart import NOT_RESTARTED
 from controller.core.result import Result
 from controller.runtime.records import Records
 from controller.runtime.report import NodeProgress, NodeReport, Stage, left_of
@@ -130,12 +131,18 @@ def goes_on(turn: TurnReport) -> bool:
     result = turn.result
     if result is None or result.not_observed is not None or not result.sent:
         return False
-    return turn.out_of_time or _is_unfinished(result)
+    return turn.out_of_time or _is_unfinished(result) or _owes_restart(result)
 
 
 def _is_unfinished(result: Result) -> bool:
     withheld = {action for refusal in result.refusals for action in refusal.withheld}
     return any(action not in withheld for action in result.remaining.actions)
+
+
+def _owes_restart(result: Result) -> bool:
+    """Whether Xray is to be restarted yet, and nothing speaks against trying that at once."""
+    refused = any(c.reason == NOT_RESTARTED for c in result.status.conditions)
+    return result.status.restart_owed and not refused
 
 
 def _did_something(turn: TurnReport) -> bool:

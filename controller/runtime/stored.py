@@ -36,6 +36,7 @@ def status_values(status: NodeStatus) -> dict[str, Any]:
         "refused_fingerprint": status.refused_fingerprint,
         **asdict(status.backoff),
         "certificate_until": status.certificate_until,
+        "restart_owed": status.restart_owed,
     }
 
 
@@ -59,6 +60,7 @@ def status_from(values: dict[str, Any]) -> NodeStatus:
         refused_fingerprint=values["refused_fingerprint"],
         backoff=Backoff(**{name: values[name] for name in _BACKOFF}),
         certificate_until=values["certificate_until"],
+        restart_owed=values["restart_owed"],
     )
 
 

@@ -169,10 +169,12 @@ class RetryMeter:
 
 
 def count_write(node: NodeName, verb: Verb, members: int, outcome: Outcome) -> None:
-    """Count one write by its verdict, and its members by theirs."""
+    """Count one write by its verdict, and its members by theirs; a restart of Xray has none."""
     answer = _ANSWERS[outcome.verdict]
     _count_call(node, verb.value, answer, outcome.duration_s)
-    action = _ACTIONS[verb]
+    action = _ACTIONS.get(verb)
+    if action is None:
+        return
     skipped = sum(one.verdict is MemberVerdict.SKIPPED for one in outcome.members)
     metrics.ACTIONS_DONE.labels(node, action.value, answer.value).inc(members - skipped)
     if skipped:

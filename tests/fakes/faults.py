@@ -77,6 +77,10 @@ def applicable(effect: fx.Effect[object], panel: FakePanel, *, known: bool) -> t
                 seen.append(shown)
                 kinds.append(kind)
         return (*kinds, Fault.CRASH)
+    if isinstance(effect, fx.Write) and effect.verb is fx.Verb.RESTART:
+        # Xray is started within the call, and what became of that is its answer: there is no list to
+        # read it back from.
+        return (*(kind for kind in SINGLE_WRITES if kind is not Fault.LIE), Fault.CRASH)
     if isinstance(effect, fx.Write):
         wide = len(effect.members) > 1
         torn = wide or (effect.verb is fx.Verb.CREATE and len(effect.members[0].inbound_ids) > 1)

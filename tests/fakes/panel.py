@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from controller.core.effects import Outcome, Verdict, Write
+from controller.core.effects import Outcome, Verb, Verdict, Write
 from controller.core.features import Features, Version, features_of
 from controller.core.observed import (
     Observation,
@@ -19,6 +19,7 @@ from controller.core.observed import (
 )
 from desired_state.model.ids import InboundId, NodeName
 from tests.fakes import panel_rules
+from tests.fakes.xray import FakeXray, restarted
 
 GUIDS_SINCE: Version = (3, 3, 0)
 KEEPS = 12
@@ -30,6 +31,10 @@ VLESS = ObservedInbound(
 TROJAN = ObservedInbound(
     id=InboundId(2), protocol="trojan", port=20002, tag="in-2", network="tcp", security="tls"
 )
+SS_2022 = ObservedInbound(
+    id=InboundId(1), protocol="shadowsocks", port=20001, tag="in-1", network="tcp",
+    method="2022-blake3-aes-256-gcm", password_bytes=32,
+)  # fmt: skip
 VMESS = ObservedInbound(id=InboundId(3), protocol="vmess", port=20003, tag="in-3", network="ws")
 
 
@@ -65,6 +70,9 @@ class FakePanel:
     updated: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     """Writes that arrived."""
+    process: FakeXray = FakeXray()
+    restarts: int = 0
+    """Of Xray, that were asked for."""
     _next: int = 1
     _look: Observation | None = None
     _older: tuple[Observation, ...] = ()
@@ -94,6 +102,7 @@ class FakePanel:
         twin.created, twin.deleted, twin.updated = (
             self.created.copy(), self.deleted.copy(), self.updated.copy(),
         )  # fmt: skip
+        twin.process, twin.restarts = self.process, self.restarts
         twin.calls, twin._next, twin._look = self.calls, self._next, self._look
         twin._older, twin._backup = self._older, self._backup
         return twin
@@ -142,12 +151,17 @@ class FakePanel:
     def apply(self, write: Write) -> Outcome:
         """Do one call as this version does it, and answer as it answers."""
         self.calls += 1
-        before = self.look()
+        if write.verb is Verb.RESTART:
+            self.restarts += 1
+            self.process = restarted(self)
+            return Outcome(Verdict.APPLIED, duration_s=0.01)
+        before, entries = self.look(), dict(self.entries)
         self._within_call = True
         try:
             outcome = panel_rules.apply(self, write)
         finally:
             self._within_call = False
+        self.process = self.process.told(self, entries)
         if self._look is None:
             self._older = (*self._older, before)[-KEEPS:]
         return replace(outcome, duration_s=0.01, sent_bytes=300 * len(write.members))
@@ -283,6 +297,7 @@ class FakePanel:
         crossing = self.version < (3, 1, 0) <= version
         self.version = version
         self._older = ()
+        self.process = restarted(self)
         if crossing:
             for number, entry in self.entries.items():
                 self.entries[number] = Entry(replace(entry.client, enable=True), entry.foreign)

@@ -210,6 +210,7 @@ class Explorer:
             one_generation(panel)
         oracles.check_end(world, self.clean.facts, may_never_be=self.scenario.may_never_be)
         oracles.check_rows(world)
+        oracles.check_served(world)
         no_live_tombstone(world)
         every = {**dict(self.scenario.base), **plan}
         oracles.check_counts(world, self.clean.counts, spare(every, world.panel))

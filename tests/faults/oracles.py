@@ -140,6 +140,13 @@ def check_idle(world: World) -> None:
         raise Violation(f"I1: {written} writes in a converged world: {effects}")
 
 
+def check_served(world: World) -> None:
+    """L1: the running Xray serves whatever the panel shows enabled."""
+    for name, panel in world.panels.items():
+        if panel.process.lost:
+            raise Violation(f"L1: Xray of {name} does not serve {sorted(panel.process.lost)}")
+
+
 def check_rows(world: World) -> None:
     """Live rows of nodes that are in sync are really there."""
     ready = {

@@ -38,6 +38,7 @@ class _TurnSoFar:
     observes: int = 0
     calls: int = 0
     members: int = 0
+    restarts: int = 0
     blind: bool = False
     unanswered: bool = False
     reserved: int | None = None
@@ -108,6 +109,9 @@ class Safety:
             raise Violation(f"S8: {write.verb} although the last look failed")
         if turn.unanswered:
             raise Violation(f"S8: {write.verb} after a write without an answer and before a look")
+        turn.restarts += write.verb is fx.Verb.RESTART
+        if turn.restarts > 1:
+            raise Violation(f"S8: {turn.restarts} restarts of Xray in one turn")
         if turn.observes > 2 * turn.calls + 1:
             raise Violation(f"S8: {turn.observes} looks for {turn.calls} writes")
         if row.mode is Mode.OBSERVE or (row.mode is Mode.UPSERT_ONLY and write.verb in REMOVING):

@@ -17,7 +17,7 @@ from desired_state.model.request import RequestKind
 from tests.fakes import people
 from tests.fakes.clock import START
 from tests.fakes.faults import Fault
-from tests.fakes.panel import TROJAN, VLESS, VMESS, FakePanel
+from tests.fakes.panel import SS_2022, TROJAN, VLESS, VMESS, FakePanel
 from tests.fakes.people import DE, NL, key_id
 from tests.fakes.store import OWNERSHIP
 from tests.fakes.world import World
@@ -213,6 +213,24 @@ def thawed(version: Version) -> World:
     settle(world)
     people.suspend(world.store, "a", suspended=False)
     people.suspend(world.store, "b", suspended=False)
+    return world
+
+
+def shadowsocks_renewed(version: Version) -> World:
+    """One is renewed, one comes back, one was deleted by hand: Xray may serve none of them."""
+    world = settled(version, "abcd", SS_2022)
+    people.suspend(world.store, "b")
+    settle(world)
+    people.suspend(world.store, "b", suspended=False)
+    people.set_until(world.store, "a", START + timedelta(days=30))
+    world.panel.delete_by_hand(email_of(version, "c"))
+    return world
+
+
+def shadowsocks_deleted_by_hand(version: Version) -> World:
+    """What comes back is what the running Xray was started with."""
+    world = settled(version, "ab", SS_2022)
+    world.panel.delete_by_hand(email_of(version, "a"))
     return world
 
 
@@ -452,6 +470,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("expired a week ago", expired_long_ago),
     Scenario("limits changed", limits_changed, (*MAIN, V34)),
     Scenario("thawed", thawed, (*MAIN, V34)),
+    Scenario("shadowsocks renewed", shadowsocks_renewed, EVERY, pairs=(V29, V32)),
+    Scenario("shadowsocks deleted by hand", shadowsocks_deleted_by_hand, (V29, V30, V32)),
     Scenario("inbound bound", inbound_bound, (*MAIN, V31), asks_once=True),
     Scenario("inbound unbound", inbound_unbound, (*MAIN, V31)),
     Scenario("matched again while off", matched_again_while_off, (*MAIN, V31), asks_once=True),

@@ -365,3 +365,57 @@ async def test_quirk_upgrade_enables_records(open_site, old, row):
 
     enables = site.record("off")["enable"], site.entry("off")["enable"], site.row("off").enable
     assert (True, False, row) == enables
+
+
+# -- whom Xray serves --------------------------------------------------------------------------------
+
+
+KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+SS_2022 = {
+    "protocol": "shadowsocks",
+    "settings": {"method": "2022-blake3-aes-256-gcm", "password": KEY, "clients": []},
+}
+
+
+async def xray(site):
+    return (await site.control("/state"))["xray"]
+
+
+@pytest.mark.parametrize(
+    ("version", "lost"),
+    [("2.3.15", False), ("2.8.11", True), ("2.9.4", True), ("3.2.8", True), ("3.4.2", False)],
+)
+async def test_an_edited_shadowsocks_client_falls_out_of_the_running_xray(open_site, version, lost):
+    site = await open_site(version)
+    await site.inbound(**SS_2022)
+    await site.add("a", id="", password=KEY)
+    added = await xray(site)
+    await site.control("/clock", {"advance_s": 31})
+    settled = await xray(site)
+
+    await edit_the_only_client(site)
+    await site.control("/clock", {"advance_s": 31})
+    edited = await xray(site)
+    answer = await site.http.post(restart_path(version))
+    restarted = await xray(site)
+
+    assert {"restarts": 0, "unserved": [[1, "a"]] if lost else []} == added
+    assert {"restarts": int(lost), "unserved": []} == settled
+    assert {"restarts": int(lost), "unserved": [[1, "a"]] if lost else []} == edited
+    assert answer.json()["success"]
+    assert {"restarts": int(lost) + 1, "unserved": []} == restarted
+
+
+async def edit_the_only_client(site):
+    """Whatever is changed: the panel takes it out of Xray and puts it back."""
+    client = {"email": "a", "password": KEY, "enable": True, "subId": "s", "totalGB": 9}
+    if site.is_v2:
+        settings = json.dumps({"clients": [client]})
+        await site.api("inbounds/updateClient/a", {"id": 1, "settings": settings})
+    else:
+        await site.api("clients/update/a", client)
+
+
+def restart_path(version):
+    old = tuple(map(int, version.split("."))) < (2, 7, 0)
+    return "/server/restartXrayService" if old else "/panel/api/server/restartXrayService"

@@ -36,6 +36,8 @@ from desired_state.model.ids import InboundId
 _LIST = "panel/api/inbounds/list"
 _ADD = "panel/api/inbounds/addClient"
 _UPDATE = "panel/api/inbounds/updateClient"
+_RESTART = "server/restartXrayService"
+RESTART_BELOW_API = f"panel/api/{_RESTART}"
 LARGE_BYTES = 1_000_000
 """About 2,000 clients: above it, decoding would hold up the other nodes of this process."""
 # QUIRK(localised-messages, 3x-ui all versions): the sentence around an error comes in the language of
@@ -56,6 +58,8 @@ class DialectV2:
 
     def call(self, write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
         """Creates take many clients of one inbound; the rest takes one."""
+        if write.verb is Verb.RESTART:
+            return Call(RESTART_BELOW_API if features.has_server_api else _RESTART)
         if write.verb is Verb.CREATE:
             return _create(write, features)
         if len(write.members) != 1:

@@ -22,7 +22,7 @@ from controller.panels.api.masking import mask
 from controller.panels.api.paths import segment
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import Call, Impossible, SharedKeys, Sight
-from controller.panels.dialects.v2 import LARGE_BYTES, by_email
+from controller.panels.dialects.v2 import LARGE_BYTES, RESTART_BELOW_API, by_email
 from controller.panels.wire import writes
 from controller.panels.wire.answers import BulkAnswer, ServerStatus, Skipped
 from controller.panels.wire.clients import clients_of_records, set_flow_known
@@ -60,6 +60,8 @@ class DialectV3:
         shared_keys: SharedKeys,  # noqa: ARG002 - a role
     ) -> Call | Impossible:
         """One member: its own path. Several: the wide call, where the version has it."""
+        if write.verb is Verb.RESTART:
+            return Call(RESTART_BELOW_API)
         if unfit := next((m for m in write.members if not _fits_path(_spelling(m))), None):
             return Impossible(f"{unfit.email!r} cannot be addressed: it is empty or holds a slash")
         if len(write.members) == 1:
@@ -217,7 +219,7 @@ def _is_wide(verb: Verb, features: Features) -> bool:
             return features.bulk_enable
         case Verb.ATTACH | Verb.DETACH:
             return features.bulk_attach
-        case Verb.UPDATE:
+        case Verb.UPDATE | Verb.RESTART:
             return False
 
 
@@ -236,6 +238,8 @@ def _single(write: Write, features: Features) -> Call | Impossible:
                 return Impossible(f"{member.email} cannot be updated without its present record")
             raw = member.current.raw or {}
             return Call(path, writes.updated_client(member, raw, has_group=features.has_group))
+        case Verb.RESTART:
+            return Impossible("a restart names no client")
 
 
 def _wide(write: Write, features: Features) -> Call | Impossible:

@@ -29,6 +29,7 @@ class NodeStatusRow(StatusRow):
     `certificate_until`: when the certificate of its panel's TLS ends.
     Its load, smoothed: `traffic_rate_bps` bytes a second up and down; `cpu_share`, `memory_share` of its
     host as parts of 1, None where the panel never said; `sampled_at` when one of them last changed.
+    `restart_owed`: clients were edited that the panel's Xray serves only once it is restarted.
     """
 
     __tablename__ = "node_status"
@@ -60,6 +61,7 @@ class NodeStatusRow(StatusRow):
     cpu_share: Mapped[float | None]
     memory_share: Mapped[float | None]
     sampled_at: Mapped[datetime | None]
+    restart_owed: Mapped[bool] = mapped_column(default=False)
     changed_at: Mapped[datetime]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from controller.core.compose import cut_writes
-from controller.core.effects import MemberVerdict, Verb, Verdict
+from controller.core.effects import MemberVerdict, Verb, Verdict, Write
 from controller.core.features import Family
 from desired_state.model.credentials import PASSWORD_BYTES, derive_secrets
 from desired_state.model.ids import Email, InboundId
@@ -164,6 +164,42 @@ async def test_quirk_ss_method_in_client(version: str, listener: Listener, metho
         await scene.create(record)
 
         assert method == (await scene.hand.entry(inbound, record.email))["method"]
+
+
+@pytest.mark.quirk("edited-shadowsocks-dropped")
+@pytest.mark.parametrize("listener", [SS_LEGACY, SS_32, TROJAN], ids=lambda one: one.name)
+@pytest.mark.parametrize("version", simulated(VERSIONS))
+async def test_quirk_edited_shadowsocks_dropped(version: str, listener: Listener) -> None:
+    """Not on real panels: whoever is connected there would be cut off."""
+    async with stage(version, listener) as scene:
+        record = make_record(1, listener, scene.inbounds[listener.name])
+        xray = scene.simulated.xray
+        await scene.create(record)
+        xray.restart()
+        current = held(await scene.client(record.email))
+        await scene.write(Verb.UPDATE, replace(record, total_bytes=GIB, current=current))
+        scene.simulated.clock.advance(60)
+        await scene.look()
+        lost = [email for _, email in xray.unserved()]
+        restart = Write(scene.target, Verb.RESTART, ())
+        outcome = await scene.panel.act(restart)
+
+        cipher = listener.settings.get("method")
+        assert ([record.email] if cipher in scene.features.drops_edited else []) == lost
+        assert Verdict.APPLIED is outcome.verdict
+        assert [] == xray.unserved()
+
+
+@pytest.mark.parametrize("version", simulated(VERSIONS))
+async def test_an_xray_that_does_not_start_is_a_refused_restart(version: str) -> None:
+    options = PanelOptions(xray_state="error")
+    async with stage(version, SS_32, options=options) as scene:
+        await scene.look()
+
+        outcome = await scene.panel.act(Write(scene.target, Verb.RESTART, ()))
+
+        assert Verdict.REJECTED is outcome.verdict
+        assert "no such file" in outcome.cause
 
 
 @pytest.mark.quirk("null-status")

@@ -8,7 +8,7 @@ import pytest
 from controller.panels.api.clock import SystemClock
 from desired_state.commands import subscriptions
 from desired_state.model.policy import Policy
-from tests.integration.runtime.fleet import Site, Wanted, open_fleet
+from tests.integration.runtime.fleet import Site, Wanted, open_fleet, status_of
 
 SOON = (Policy(unknown_create_wait_s=0),)
 
@@ -144,3 +144,121 @@ async def test_a_panel_that_answers_in_another_language_is_kept_in_sync(
 
         assert {f"{kept}-g1": True, f"{rotated}-g2": True} == served(fleet["one"])
         assert report.in_sync
+
+
+# -- shadowsocks that the running Xray loses ---------------------------------------------------------
+
+SHADOWSOCKS = {
+    "protocol": "shadowsocks",
+    "settings": {
+        "method": "2022-blake3-aes-256-gcm",
+        "password": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "clients": [],
+    },
+}
+
+
+def restarts(site: Site) -> list[str]:
+    """Requests for a restart of Xray, since they were last forgotten."""
+    return [line for line in site.log() if line.endswith("restartXrayService")]
+
+
+async def renew(fleet, *keys):
+    """Extend what each of these keys' persons bought."""
+    for key in keys:
+        owner = await fleet.owner(key)
+        await fleet.run(lambda work, owner=owner: subscriptions.extend(work, owner, 60))
+
+
+async def settled(fleet, count):
+    """Keys that are live, on a panel that has restarted its Xray for them by itself."""
+    keys = await fleet.issue(count)
+    await fleet.reconcile()
+    fleet["one"].panel.clock.advance(60)
+    await fleet.reconcile()
+    fleet.forget_requests()
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("version", "count"), [("2.3.15", 0), ("2.6.6", 1), ("2.9.4", 1), ("3.0.2", 1), ("3.1.0", 1),
+                           ("3.2.8", 1), ("3.4.1", 1), ("3.5.0", 0)],
+)  # fmt: skip
+async def test_renewed_shadowsocks_keys_are_served_after_one_restart_for_all_of_them(
+    tmp_path, monkeypatch, version, count
+):
+    wanted = Wanted(version, inbounds=(SHADOWSOCKS,))
+    async with open_fleet(tmp_path, monkeypatch, one=wanted) as fleet:
+        site = fleet["one"]
+        keys = await settled(fleet, 3)
+
+        await renew(fleet, *keys)
+        report = await fleet.reconcile()
+        first = len(restarts(site))
+        await fleet.suspend(keys[0])
+        await fleet.reconcile()
+        off = len(restarts(site)) - first
+        await fleet.resume(keys[0])
+        report_on = await fleet.reconcile()
+
+        assert (count, 0, 2 * count) == (first, off, len(restarts(site)))
+        assert [] == site.panel.xray.unserved()
+        assert report.in_sync
+        assert report_on.in_sync
+
+
+@pytest.mark.promise("S8")
+async def test_other_protocols_are_renewed_without_a_restart(tmp_path, monkeypatch):
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted("2.9.4")) as fleet:
+        keys = await settled(fleet, 2)
+
+        await renew(fleet, *keys)
+        await fleet.reconcile()
+
+        assert [] == restarts(fleet["one"])
+
+
+async def test_a_restart_that_is_refused_is_told_and_comes_about_later(tmp_path, monkeypatch):
+    wanted = Wanted("2.9.4", inbounds=(SHADOWSOCKS,))
+    async with open_fleet(tmp_path, monkeypatch, one=wanted) as fleet:
+        site = fleet["one"]
+        keys = await settled(fleet, 1)
+        site.panel.xray_state = "error"
+        await renew(fleet, *keys)
+        refused = await fleet.reconcile()
+        status = await status_of(fleet, "one")
+        lost = site.panel.xray.unserved()
+
+        site.panel.xray_state = "running"
+        async with fleet.reopened() as later:
+            report = await later.reconcile()
+
+        drifted = [c for c in status.conditions if c["reason"] == "XrayNotRestarted"]
+        assert not refused.in_sync
+        assert status.restart_owed
+        assert "no such file" in drifted[0]["message"]
+        assert 1 == len(lost)
+        assert report.in_sync
+        assert [] == site.panel.xray.unserved()
+
+
+async def test_a_controller_that_died_after_the_edit_has_xray_restarted_when_it_is_back(
+    tmp_path, monkeypatch
+):
+    wanted = Wanted("3.2.8", inbounds=(SHADOWSOCKS,))
+    async with open_fleet(tmp_path, monkeypatch, one=wanted) as fleet:
+        site = fleet["one"]
+        keys = await settled(fleet, 1)
+        await renew(fleet, *keys)
+        site.panel.faults.arm({"kind": "lost_request", "path": "restartXrayService"})
+        # As far as the panel can tell, the request died with the process that sent it.
+        await fleet.reconcile()
+        lost = site.panel.xray.unserved()
+        site.panel.faults.clear()
+
+        async with fleet.reopened() as later:
+            report = await later.reconcile()
+
+        assert 1 == len(lost)
+        assert report.in_sync
+        assert [] == site.panel.xray.unserved()

@@ -153,6 +153,20 @@ def test_from_3_1_0_one_member_has_a_path_of_its_own(
 
 
 @pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2.3.15", "server/restartXrayService"),
+        ("2.6.8", "server/restartXrayService"),
+        ("2.7.0", "panel/api/server/restartXrayService"),
+        ("3.0.2", "panel/api/server/restartXrayService"),
+        ("3.4.1", "panel/api/server/restartXrayService"),
+    ],
+)
+def test_a_restart_of_xray_has_no_body_and_names_no_client(version: str, expected: str) -> None:
+    assert Call(expected) == call(version, Verb.RESTART)
+
+
+@pytest.mark.parametrize(
     ("verb", "expected", "body"),
     [
         (Verb.DELETE, "bulkDel", {"emails": ["Mine@x", "b"], "keepTraffic": False}),

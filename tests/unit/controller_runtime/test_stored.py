@@ -48,6 +48,7 @@ statuses = st.builds(
     ).map(tuple),
     plan_digest=texts.map(Digest),
     refused_fingerprint=texts,
+    restart_owed=st.booleans(),
 )
 
 
