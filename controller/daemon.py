@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select
 
 from controller.core.backoff import Backoff
+from controller.jobs.failover import given_up
 from controller.jobs.place import PlacementSummary
 from controller.runtime.crew import Crew
 from controller.runtime.errors import HolderKind
@@ -37,6 +38,7 @@ from controller.telemetry.marks import NodeMarks, count_turn
 from controller.telemetry.observers import QueueMeter
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.request import RequestKind
+from desired_state.store.errors import StoreError
 from desired_state.store.tables.desired import NodeRow
 
 log = structlog.get_logger(__name__)
@@ -46,6 +48,8 @@ FOLD_S = 0.2
 SWEEP_S = 60.0
 """How often nodes are counted: whoever is declared is in the queue."""
 JOB_WORKERS = 2
+LOST_S = 1.0
+"""How often it is asked which nodes are given up: a failover of 15 s has no minute to lose."""
 PLACE, SWEEP = "place", "resync"
 PASS_SHARE = 5.0
 """Passes that turns ask for leave at least so many times their own duration to other work."""
@@ -91,7 +95,10 @@ class Daemon:
             rhythm=rhythm or Rhythm(),
         )
         hooks = Hooks(
-            place=self._place_soon, ended=self._count, retried=self.meters[Label.NODE].retried
+            place=self._place_soon,
+            health=self._place_anew,
+            ended=self._count,
+            retried=self.meters[Label.NODE].retried,
         )
         self._turns = Turns(parts, hooks)
         self.jobs = [
@@ -153,6 +160,7 @@ class Daemon:
         supervisor.add("nodes", node_crew.run, node_crew.drain)
         supervisor.add("jobs", job_crew.run, job_crew.drain)
         supervisor.add("claims", self._follow_claims)
+        supervisor.add("failover", self._follow_lost)
         supervisor.add("schedule", schedule.run)
         supervisor.add("wake-ups", self._wakeups.run)
         return supervisor
@@ -269,6 +277,29 @@ class Daemon:
             after_s = max(1.0, PASS_SHARE * self._pass_s)
             self._job_queue.add(PLACE, priority=Priority.RETRY, after_s=after_s)
 
+    def _place_anew(self) -> None:
+        """A node fell, or takes keys again."""
+        self._job_queue.add(PLACE, priority=Priority.RETRY, after_s=FOLD_S)
+
+    async def _follow_lost(self) -> None:
+        """Place keys elsewhere as soon as a node is given up."""
+        known: frozenset[tuple[NodeName, datetime]] = frozenset()
+        while True:
+            await asyncio.sleep(LOST_S)
+            if not self.controller.lease.leads:
+                known = frozenset()
+                continue
+            try:
+                lost = await given_up(self.controller.store, self.controller.clock.now())
+            except StoreError as error:
+                log.warning(events.JOB_FAILED, job="failover", error=type(error).__name__)
+                continue
+            if lost - known:
+                # Nothing was written: time alone decides.
+                self._placed = None
+                self._job_queue.add(PLACE, priority=Priority.CUSTOMER)
+            known = lost
+
     def _place_for_requests(self) -> None:
         """Place first, as a run of one's own does; the leader does it where there are several."""
         if self.controller.lease.leads:
@@ -293,8 +324,8 @@ class Daemon:
         summary = await controller.place()
         self._pass_s = now() - started_s
         self._settled = summary.settled
-        # A pass that changed nothing would decide the same again.
-        self._placed = None if summary.changed else stamp
+        # A pass that changed nothing would decide the same again, unless time decides.
+        self._placed = None if summary.changed or summary.waits else stamp
         self._wake_placed(summary)
 
     def _wake_placed(self, summary: PlacementSummary) -> None:

@@ -101,7 +101,7 @@ class Controller:
         started_s = self.clock.monotonic()
         names = await self._names(nodes)
         async with self.store.reading() as session:
-            decision = await compute_placements(session)
+            decision = await compute_placements(session, self.clock.now())
         overlay = Overlay(decision.result.added, decision.result.ended)
         turns = await self._look(names, overlay, on_event)
         return self._report(
@@ -166,7 +166,7 @@ class Controller:
     async def unplaced(self) -> PlacementSummary:
         """Tell which keys have no place now, and which moves are refused; stores nothing."""
         async with self.store.reading() as session:
-            return summarise(await compute_placements(session))
+            return summarise(await compute_placements(session, self.clock.now()))
 
     async def probe(self, node: NodeName) -> Result:
         """Look at one node now and plan for it; writes nothing.

@@ -1,4 +1,4 @@
-"""`x3fleet nodes pause|resume|cordon|uncordon|rematch|rebind`: the operator's word beside manifests.
+"""The operator's word beside manifests: `x3fleet nodes pause|cordon|drain`, their opposites, rematch, rebind.
 
 An override stands until it is taken back; a manifest never clears it. Not here: the rules
 (`desired_state.commands.nodes`), what follows on the panel.
@@ -56,6 +56,22 @@ async def uncordon(node: NodeArgument, /, *, output: OutputOption = Output.TABLE
     return await _override(nodes.uncordon, node, "gets new keys again", output)
 
 
+async def drain(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Have every key leave a node; each keeps its order of delete and create."""
+    from desired_state.commands import nodes
+
+    told = "is drained: its keys leave for other nodes; x3fleet moves list follows them"
+    return await _override(nodes.drain, node, told, output)
+
+
+async def undrain(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
+    """Let keys stay on a node again; those that left it do not come back by themselves."""
+    from desired_state.commands import nodes
+
+    told = "keeps its keys again, as far as its manifest allows; x3fleet rebalance fills it"
+    return await _override(nodes.undrain, node, told, output)
+
+
 async def rematch(
     node: NodeArgument, /, *, wait: WaitOption = False, output: OutputOption = Output.TABLE
 ) -> Exit:
@@ -87,6 +103,7 @@ async def _override(
         "mode": change.node.mode.value,
         "paused": overrides.paused,
         "cordoned": overrides.cordoned,
+        "draining": change.node.is_draining,
         "schedulable": change.node.is_schedulable,
     }
     was = "" if change.changed else " (as it was before)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.advice import advise, full_name
 from cli.exits import Exit
+from cli.moves import duration, progress_document
 from cli.nodes.change import NodeArgument
 from cli.opening import opened_store
 from cli.render import Block, Cell, Grid, Output, OutputOption, Page, Text, Tone, ago, count, show
@@ -16,6 +17,7 @@ from desired_state.model.ids import NodeName
 
 if TYPE_CHECKING:
     from desired_state.queries.fleet import NodeSummary
+    from desired_state.queries.moves import Debt, NodeProgress
     from desired_state.queries.node import NodeDetail
     from desired_state.queries.views import ConditionView
 
@@ -52,13 +54,23 @@ async def list_nodes(*, output: OutputOption = Output.TABLE) -> Exit:
 async def show_node(node: NodeArgument, /, *, output: OutputOption = Output.TABLE) -> Exit:
     """Show one node: conditions, inbounds, what is blocked, history."""
     from desired_state.commands.errors import NotFound
+    from desired_state.queries.moves import node_debt, node_progress
     from desired_state.queries.node import show_node as read_node
 
     async with opened_store() as store, store.reading() as session:
+        now = store.clock.now()
         detail = await read_node(session, NodeName(node))
+        progress = await node_progress(session, NodeName(node), now)
+        debt = await node_debt(session, NodeName(node))
     if detail is None:
         raise NotFound("node", node, hint="x3fleet nodes list shows those that are declared")
-    show(Page(_detail_document(detail), tuple(_told(detail, store.clock.now()))), output)
+    document = {
+        **_detail_document(detail),
+        "progress": [progress_document(one) for one in progress],
+        "debt": {"keys": debt.keys, "since": debt.since},
+    }
+    on_the_way = tuple(_on_the_way(progress, debt, now))
+    show(Page(document, (*_told(detail, now), *on_the_way)), output)
     return Exit.DONE
 
 
@@ -266,6 +278,19 @@ def _history(detail: "NodeDetail") -> Iterator[Block]:
         ),
         empty="nothing has happened yet",
     )  # fmt: skip
+
+
+def _on_the_way(
+    progress: "tuple[NodeProgress, ...]", debt: "Debt", now: datetime
+) -> Iterator[Block]:
+    for one in progress:
+        yield (
+            f"{one.what}: {count(one.left, 'key')} left, {one.done} done, "
+            f"takes {duration(one.left_s)}"
+        )
+    if debt.keys:
+        since = ago(debt.since, now)
+        yield Text(f"owes the deletion of {count(debt.keys, 'key')}, for {since}", Tone.BAD)
 
 
 def _yes(holds: bool) -> str:  # noqa: FBT001 (a word for a flag)

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from desired_state.model.ids import Revision
+from desired_state.model.policy import Policy
 
 FIRST_S = 5.0
 LONGEST_S = 900.0
@@ -29,6 +30,8 @@ _DOUBLINGS = 10
 FLAPS_WITHIN = timedelta(minutes=10)
 """A node that falls so soon after it recovered flaps."""
 FIRST_PROBATION_S, LONGEST_PROBATION_S = 60.0, 600.0
+CONFIRM_BEFORE = timedelta(seconds=2)
+"""A last look so long before a failover."""
 _MOST_FLAPS = 5
 """From here on the probation grows no more."""
 
@@ -106,6 +109,23 @@ def next_backoff(
     if not_before is not None:
         due = max(due, min(not_before, now + timedelta(seconds=LONGEST_S)))
     return _fallen(state, now, due)
+
+
+def confirm_before_failover(
+    state: Backoff, since: datetime, policy: Policy, now: datetime
+) -> Backoff:
+    """Bring the next look forward, so that no node is given up on the word of an old one.
+
+    Args:
+        state: of a node that is out of reach.
+        since: when it fell.
+        policy: tells after how long its keys are placed elsewhere.
+        now: the end of the last look.
+    """
+    confirm_at = since + timedelta(seconds=policy.failover_after_s) - CONFIRM_BEFORE
+    if not policy.failover_after_s or state.next_look_at is None or confirm_at <= now:
+        return state
+    return replace(state, next_look_at=min(state.next_look_at, confirm_at))
 
 
 def longest_pause_s(failures: int) -> float:

@@ -94,11 +94,17 @@ class NodeStatus:
 def keep_since(
     conditions: tuple[Condition, ...], before: tuple[Condition, ...], now: datetime
 ) -> tuple[Condition, ...]:
-    """Carry `since` over from equal conditions; new ones begin now."""
-    known = {(c.type, c.reason, c.status): c.since for c in before}
-    return tuple(
-        replace(c, since=known.get((c.type, c.reason, c.status)) or now) for c in conditions
-    )
+    """Carry `since` over from equal conditions; new ones begin now.
+
+    A node that is out of reach stays so while its reason changes: a failover counts from the first.
+    """
+    known = {_continued(c): c.since for c in before}
+    return tuple(replace(c, since=known.get(_continued(c)) or now) for c in conditions)
+
+
+def _continued(condition: Condition) -> tuple[ConditionType, str, bool]:
+    lost = condition.type is ConditionType.UNREACHABLE
+    return condition.type, "" if lost else condition.reason, condition.status
 
 
 NEGATIVE = (

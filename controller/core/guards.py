@@ -21,6 +21,7 @@ from desired_state.model.placement import DeleteReason
 from desired_state.model.subscription import EndedBy
 
 _UNTRUSTED = frozenset({"IdentityChanged", "StaleDesired", "TornList", "ShrunkObservation"})
+_DECLARED = frozenset({DeleteReason.DRAINED, DeleteReason.FAILED_OVER})
 _OWN_REASONS = frozenset({EndedBy.EXPIRY, EndedBy.QUOTA, EndedBy.PERSON})
 
 
@@ -100,18 +101,27 @@ def check_guards(plan: Plan, desired: Desired, look: Observation, now: datetime)
     )
 
 
-def withhold_deletes(plan: Plan, message: str, *, approvable: bool) -> Refusal:
-    """Refuse every delete of a plan: the fleet's share of the last minutes is used up."""
-    withheld = frozenset(plan.of(Verb.DELETE, Verb.DETACH))
-    return _refuse(
-        ConditionType.BLOCKED, "TooManyDeletes", message, withheld,
-        ApprovalKind.DELETES if approvable else None,
-    )  # fmt: skip
+def withhold_deletes(plan: Plan, emails: frozenset[str], *, declared: bool) -> Refusal:
+    """Refuse some deletes of a plan: the fleet's share of the last minutes is used up.
+
+    Those that somebody declared, by a drain or a failover, only wait for the next share.
+    """
+    withheld = frozenset(a for a in plan.actions if deletes(a) and _key(a) in emails)
+    if declared:
+        message = f"{len(emails)} declared deletes wait for the fleet's next share"
+        return _refuse(ConditionType.RECONCILING, "Paced", message, withheld)
+    message = f"{len(emails)} deletes exceed the fleet's share of the last minutes"
+    return _refuse(ConditionType.BLOCKED, "TooManyDeletes", message, withheld, ApprovalKind.DELETES)
 
 
 def counted_deletes(plan: Plan) -> frozenset[str]:
     """Return the emails that a plan takes away; not those that are put back at once."""
     return frozenset(_key(a) for a in plan.actions if deletes(a) and not a.recreates)
+
+
+def declared_deletes(plan: Plan) -> frozenset[str]:
+    """Return the emails that go because their node was declared to be left, or was given up."""
+    return frozenset(_key(a) for a in plan.actions if deletes(a) and reason_of(a) in _DECLARED)
 
 
 # -- whole plan ------------------------------------------------------------------------------------
@@ -178,7 +188,7 @@ def empty_desired(case: Case) -> Refusal | None:
     before = case.desired.status.placed_seen
     if case.desired.draining or case.plan.wanted_keys or before <= 5:
         return None
-    emails = counted_deletes(case.plan)
+    emails = counted_deletes(case.plan) - declared_deletes(case.plan)
     if not emails or case.approval(ApprovalKind.DELETES, emails):
         return None
     message = f"{before} keys were wanted here and none is any more"
@@ -188,9 +198,9 @@ def empty_desired(case: Case) -> Refusal | None:
 
 
 def too_many_deletes(case: Case) -> Refusal | None:
-    """More than a share of the node's clients in one plan; a drain is exempt."""
+    """More than a share of the node's clients in one plan; drains and debts of failovers are exempt."""
     policy = case.desired.policy
-    emails = counted_deletes(case.plan) - _drained(case.plan)
+    emails = counted_deletes(case.plan) - declared_deletes(case.plan)
     limit = max(policy.max_delete_floor, policy.max_delete_share * case.plan.owned)
     every = counted_deletes(case.plan)
     if len(emails) <= limit or case.approval(ApprovalKind.DELETES, every):
@@ -351,12 +361,6 @@ def _everything(case: Case) -> frozenset[Action]:
 def _deleting(case: Case) -> frozenset[Action]:
     """Deletes and detaches, and the placeholders that only deletes need."""
     return frozenset(a for a in case.plan.actions if deletes(a) or is_placeholder_action(a))
-
-
-def _drained(plan: Plan) -> frozenset[str]:
-    return frozenset(
-        _key(a) for a in plan.actions if deletes(a) and reason_of(a) is DeleteReason.DRAINED
-    )
 
 
 def _switches_off(action: Action) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from controller.core.backoff import Backoff, next_backoff
+from controller.core.backoff import Backoff, confirm_before_failover, next_backoff
 from controller.core.binding import finds_nothing
 from controller.core.conditions import Condition, ConditionType, Counts, NodeStatus, keep_since
 from controller.core.desired import Desired
@@ -120,9 +120,12 @@ def status_unseen(
         refused = target.fingerprint
     before = desired.status.backoff
     after = next_backoff(before, ended_unseen(seen), seen.at or now, chance, seen.retry_after)
+    held = keep_since(conditions, desired.status.conditions, now)
+    if after is not before and kind is ConditionType.UNREACHABLE:
+        after = confirm_before_failover(after, held[-1].since or now, desired.policy, now)
     return replace(
         desired.status,
-        conditions=keep_since(conditions, desired.status.conditions, now),
+        conditions=held,
         refused_fingerprint=refused,
         backoff=before if after is before else replace(after, tried_revision=desired.revision),
     )

@@ -31,7 +31,6 @@ from controller.core.effects import (
     Outcome,
     ReadSeeds,
     RecordRows,
-    ReserveDeletes,
     StartApprovals,
     Steps,
     Verb,
@@ -39,10 +38,10 @@ from controller.core.effects import (
     Write,
     perform,
 )
-from controller.core.guards import counted_deletes
 from controller.core.observed import NotObserved
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action
+from controller.core.reserve import reserve
 from controller.core.restart import owe_restart
 from controller.core.result import refused_members
 from controller.core.turn import Turn
@@ -74,7 +73,9 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
         if (yield from look_again(turn)):
             yield from learn(turn)
         return
-    if not (yield from reserve(turn)):
+    yield from reserve(turn)
+    piece = tuple(a for a in piece if a.email.lower() not in turn.held)
+    if not piece:
         return
     seeds = yield from read_seeds(turn, piece)
     tried = yield from send(turn, _delete_writes(turn, piece, seeds))
@@ -292,29 +293,6 @@ def look_again(turn: Turn) -> Steps[bool]:
         turn.lost, turn.stopped = look, True
         return False
     turn.see(look)
-    return True
-
-
-def reserve(turn: Turn) -> Steps[bool]:
-    """Take this turn's deletes from the fleet's share, each once, before the first of them.
-
-    A delete that was answered and did nothing was taken then: trying it again takes nothing more.
-    """
-    plan = turn.checked.allowed
-    debts = {a.email.lower() for a in plan.actions if a.row is not None and a.row.delete_attempts}
-    fresh = counted_deletes(plan) - turn.checked.approved_deletes - turn.reserved - debts
-    if fresh:
-        allowed = yield from perform(
-            ReserveDeletes(
-                turn.target.node, len(fresh), turn.plan.owned, turn.desired.epoch, turn.now
-            )
-        )
-        if not allowed:
-            turn.refuse_deletes(
-                f"{len(fresh)} deletes exceed the fleet's share of the last minutes"
-            )
-            return False
-        turn.reserved |= fresh
     return True
 
 

@@ -27,7 +27,8 @@ class Turn:
 
     `widths`: how many members a call with this email may have, after one was refused.
     `given_up`: emails that this turn tries no more, and why. `held_inbounds`: where no placeholder stands
-    yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share.
+    yet, so that nothing there may be deleted. `reserved`: deletes taken from the fleet's share;
+    `held`: those that it refused.
     `missed_before`: missing clients of the look before this one. `doubted`: those that took a second look.
     `cleared`: those that drift had taken and whose way this turn cleared: creating them heals.
     `owes_restart`: Xray has to be restarted; `restart_refused`: why it was not, when that was tried.
@@ -48,8 +49,9 @@ class Turn:
     widths: dict[str, int] = field(default_factory=dict)
     given_up: dict[str, str] = field(default_factory=dict)
     held_inbounds: set[InboundId] = field(default_factory=set)
-    fleet_refusal: Refusal | None = None
+    fleet_refusals: list[Refusal] = field(default_factory=list)
     reserved: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     missed_before: frozenset[str] = frozenset()
     doubted: set[str] = field(default_factory=set)
     cleared: set[str] = field(default_factory=set)
@@ -117,26 +119,30 @@ class Turn:
         return missed
 
     def _allowed(self) -> Iterable[Action]:
-        if self.fleet_refusal is None:
+        if not self.held:
             return self.checked.allowed.actions
-        return (
+        left = [
             a
             for a in self.checked.allowed.actions
-            if not deletes(a) and not is_placeholder_action(a)
-        )
+            if not deletes(a) or a.email.lower() not in self.held
+        ]
+        # A placeholder is only for deletes.
+        goes = any(map(deletes, left))
+        return (a for a in left if goes or not is_placeholder_action(a))
 
     def _is_held(self, action: Action) -> bool:
         return bool(self.held_inbounds & set(action.inbound_ids))
 
-    def refuse_deletes(self, message: str) -> None:
+    def hold(self, emails: frozenset[str], *, declared: bool) -> None:
         """Keep deletes back for the rest of the turn: the fleet's share is used up."""
-        self.fleet_refusal = withhold_deletes(self.checked.allowed, message, approvable=True)
+        self.held |= emails
+        refusal = withhold_deletes(self.checked.allowed, emails, declared=declared)
+        self.fleet_refusals.append(refusal)
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """Every refusal that holds at the end of the turn."""
-        extra = () if self.fleet_refusal is None else (self.fleet_refusal,)
-        return (*self.checked.refusals, *extra)
+        return (*self.checked.refusals, *self.fleet_refusals)
 
     # -- what was done -----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from sqlalchemy import Table, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -18,15 +18,26 @@ from desired_state.model.ids import NodeName
 from desired_state.model.placement import Placement
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
-from desired_state.scheduling.result import PlacementResult, RefusedMove, Unschedulable
-from desired_state.store.bulk import insert
+from desired_state.scheduling.result import (
+    BalanceStep,
+    PlacementResult,
+    RefusedMove,
+    Stuck,
+    Unschedulable,
+)
+from desired_state.store.bulk import insert, upsert
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import RevisionCounterRow
-from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
+from desired_state.store.tables.status import (
+    PlacementRow,
+    RebalanceStepRow,
+    RemoteGenerationRow,
+)
 
 _REVISION = select(RevisionCounterRow.value).where(RevisionCounterRow.id == 1)
 _TABLE = cast("Table", PlacementRow.__table__)
 _JOURNAL = cast("Table", RemoteGenerationRow.__table__)
+_STEP = cast("Table", RebalanceStepRow.__table__)
 _HOLDS_SOMETHING = exists().where(
     _JOURNAL.c.node == _TABLE.c.node,
     _JOURNAL.c.key == _TABLE.c.key,
@@ -40,7 +51,8 @@ class PlacementSummary:
     """What a pass decided. `removed`: placements that had left and hold nothing any more.
 
     `nodes`: whose placements changed; sorted. `settled`: another pass would decide the same, whatever
-    nodes do meanwhile: every key has its nodes, and no move is on its way.
+    nodes do meanwhile: every key has its nodes, and no move is on its way. `waits`: another pass may
+    decide otherwise by and by, even if nothing is written meanwhile. `stuck`: keys that cannot leave.
     """
 
     added: tuple[Placement, ...] = ()
@@ -48,13 +60,17 @@ class PlacementSummary:
     removed: int = 0
     unschedulable: tuple[Unschedulable, ...] = ()
     refused_moves: tuple[RefusedMove, ...] = ()
+    freed: tuple[Placement, ...] = ()
+    stuck: tuple[Stuck, ...] = ()
+    balanced: tuple[BalanceStep, ...] = ()
+    waits: bool = False
     nodes: tuple[NodeName, ...] = ()
     settled: bool = True
 
     @property
     def changed(self) -> bool:
         """Whether anything was written, or would be."""
-        return bool(self.added or self.ended or self.removed)
+        return bool(self.added or self.ended or self.freed or self.removed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +81,9 @@ class Decision:
     moving: bool
 
 
-async def compute_placements(session: AsyncSession) -> Decision:
-    """Decide where every key is to live, as of now, and store nothing."""
-    inputs = await read_placement_inputs(session)
+async def compute_placements(session: AsyncSession, now: datetime) -> Decision:
+    """Decide where every key is to live, as of `now`, and store nothing."""
+    inputs = await read_placement_inputs(session, now)
     # In a thread: 100,000 keys take seconds, and turns go on meanwhile.
     result = await asyncio.to_thread(
         place_keys,
@@ -77,6 +93,8 @@ async def compute_placements(session: AsyncSession) -> Decision:
         policies=inputs.policies,
         moves=inputs.moves,
         live=inputs.live,
+        now=now,
+        balance=inputs.balance,
     )
     return Decision(result, bool(inputs.moves))
 
@@ -106,16 +124,18 @@ async def place(store: Store, now: datetime, lease: Leading | None = None) -> Pl
     """
     async with store.reading() as session:
         revision = await session.scalar(_REVISION)
-        decision = await compute_placements(session)
+        decision = await compute_placements(session, now)
         leftovers = await session.scalar(select(_TABLE.c.key).where(_HAS_LEFT).limit(1))
-    if not (decision.result.added or decision.result.ended or leftovers):
+        steps = await _steps(session, decision.result, now)
+    result = decision.result
+    if not (result.added or result.ended or result.freed or leftovers or steps):
         return summarise(decision)
     async with store.recording() as session:
         if lease is not None:
             await lease.check_leads(await session.connection())
         if await session.scalar(_REVISION) != revision:
             # A key may have been revoked in between; status is written by nobody else.
-            decision = await compute_placements(session)
+            decision = await compute_placements(session, now)
         removed = await _store(session, decision.result, now)
         summary = summarise(decision, removed)
         if lease is not None:
@@ -126,15 +146,25 @@ async def place(store: Store, now: datetime, lease: Leading | None = None) -> Pl
 def summarise(decision: Decision, removed: int = 0) -> PlacementSummary:
     """Make the summary of a pass."""
     result = decision.result
-    touched = {placement.node for placement in (*result.added, *result.ended)}
+    touched = {p.node for p in (*result.added, *result.ended, *result.freed)}
     return PlacementSummary(
         added=result.added,
         ended=result.ended,
         removed=removed,
         unschedulable=result.unschedulable,
         refused_moves=result.refused_moves,
+        freed=result.freed,
+        stuck=result.stuck,
+        balanced=result.balanced,
+        waits=result.waits,
         nodes=tuple(sorted(touched)),
-        settled=not (result.unschedulable or result.refused_moves or decision.moving),
+        settled=not (
+            result.unschedulable
+            or result.refused_moves
+            or result.stuck
+            or result.waits
+            or decision.moving
+        ),
     )
 
 
@@ -149,15 +179,44 @@ async def _store(session: AsyncSession, result: PlacementResult, now: datetime) 
             for p in result.added
         ]  # fmt: skip
         await insert(connection, _TABLE, rows)
+    here = _TABLE.c.key == bindparam("at_key"), _TABLE.c.node == bindparam("at_node")
     ended = [
         {"at_key": p.key, "at_node": p.node, "why": None if p.leaving is None else p.leaving.value}
         for p in result.ended
     ]
     if ended:
-        await connection.execute(
-            update(_TABLE)
-            .where(_TABLE.c.key == bindparam("at_key"), _TABLE.c.node == bindparam("at_node"))
-            .values(leaving=bindparam("why")),
-            ended,
-        )
+        left = update(_TABLE).where(*here).values(leaving=bindparam("why"), leaving_at=now)
+        await connection.execute(left, ended)
+    freed = [{"at_key": p.key, "at_node": p.node} for p in result.freed]
+    if freed:
+        await connection.execute(update(_TABLE).where(*here).values(replaces=None), freed)
+    await upsert(connection, _STEP, await _steps(session, result, now))
     return (await connection.execute(delete(_TABLE).where(_HAS_LEFT))).rowcount
+
+
+async def _steps(
+    session: AsyncSession, result: PlacementResult, now: datetime
+) -> list[dict[str, Any]]:
+    """Make the rows of wishes to rebalance that this pass brings further."""
+    steps = {step.wish: step for step in result.balanced if step.wish is not None}
+    if not steps:
+        return []
+    query = select(RebalanceStepRow).where(RebalanceStepRow.rebalance_id.in_(steps))
+    known = {row.rebalance_id: row for row in await session.scalars(query)}
+    rows: list[dict[str, Any]] = []
+    for number, step in sorted(steps.items()):
+        row = known.get(number)
+        made = step.made + (0 if row is None else row.made)
+        is_done = not (step.made or step.left or step.going)
+        if row is not None and (row.made, row.waiting) == (made, step.left) and not is_done:
+            continue
+        rows.append(
+            {
+                "rebalance_id": number,
+                "made": made,
+                "waiting": step.left,
+                "begun_at": now if row is None else row.begun_at,
+                "done_at": now if is_done else None,
+            }
+        )
+    return rows

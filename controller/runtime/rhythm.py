@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from controller.runtime.queue import Priority
 
 FLOOR_S = 15.0
-"""No node is looked at more often by itself, whatever its policy says."""
+"""No node is looked at more often by itself, whatever its policy says of looks."""
+FAILOVER_FLOOR_S = 5.0
+"""Nor more often than this for a failover that is to be quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,15 @@ class Ended:
     """What of a turn decides about the next look.
 
     `goes_on`: something is left that can be done now. `settled`: in sync, nothing waits.
-    `override_s`: the policy's own period. `due_s`: until something ends by its own date.
+    `override_s`: the policy's own period. `failover_s`: how soon after its fall its keys are to live
+    elsewhere; 0 or None: never. `due_s`: until something ends by its own date.
     `backoff_s`: until the next try of a panel that did not answer, jitter included; None: it did.
     """
 
     goes_on: bool = False
     settled: bool = True
     override_s: float | None = None
+    failover_s: float | None = None
     due_s: float | None = None
     backoff_s: float | None = None
 
@@ -62,6 +66,9 @@ def next_look(ended: Ended, rhythm: Rhythm, draw: float) -> NextLook:
     if ended.override_s is not None:
         period_s = max(ended.override_s, FLOOR_S)
     after_s = period_s * (1 - rhythm.jitter + 2 * rhythm.jitter * draw)
+    if ended.failover_s:
+        # Half of it: what nobody notices cannot be failed over.
+        after_s = min(after_s, max(ended.failover_s / 2, FAILOVER_FLOOR_S))
     if ended.due_s is not None:
         # A second later: what is due by then is past.
         after_s = min(after_s, max(ended.due_s, 0.0) + 1.0)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from controller.core.conditions import NEGATIVE
 from controller.core.result import Result
 from controller.panels.panel import PanelPool
 from controller.runtime.lease import Lease
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 900.0
 """Of the retries after a turn that broke off, or that was ended by a bug of ours."""
+
+_UNHEALTHY = frozenset(NEGATIVE)
 
 REMOVES_S = 10.0
 """How soon it is looked whether clients may be removed again, after another controller died."""
@@ -58,13 +61,18 @@ class _Memory:
     breaks: int = 0
     least_left: int | None = None
     idle: int = 0
+    takes_keys: bool | None = None
 
 
 @dataclass(slots=True)
 class Hooks:
-    """What turns lead to elsewhere. `place`: the scheduler may see the fleet otherwise by now."""
+    """What turns lead to elsewhere.
+
+    `place`: the scheduler may see the fleet otherwise by now. `health`: it does: a node fell, or is back.
+    """
 
     place: Callable[[], None] = lambda: None
+    health: Callable[[], None] = lambda: None
     ended: Callable[[TurnReport], None] = lambda _: None
     retried: Callable[[], None] = lambda: None
 
@@ -126,6 +134,16 @@ class Turns:
             self._hooks.retried()
         if turn.recorded:
             self._hooks.place()
+        self._tell_health(turn)
+
+    def _tell_health(self, turn: TurnReport) -> None:
+        memory = self._memory(turn.node)
+        takes_keys = turn.result is not None and not _UNHEALTHY & {
+            c.type for c in turn.result.status.conditions if c.status
+        }
+        if memory.takes_keys is not None and memory.takes_keys is not takes_keys:
+            self._hooks.health()
+        memory.takes_keys = takes_keys
 
     def panicked(self, node: NodeName) -> None:
         """A bug of ours ended a turn: look again, slowly."""
@@ -188,6 +206,7 @@ class Turns:
                 and not result.status.backoff.is_failing
             ),
             override_s=turn.resync_s,
+            failover_s=turn.failover_s,
             due_s=due_s,
             backoff_s=self._backoff_s(result),
         )

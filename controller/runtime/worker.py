@@ -73,7 +73,8 @@ class TurnReport:
 
     `out_of_time`: there was more to write than its 20 s allowed. `recorded`: status was written.
     `revision`: of desired state before the panel was contacted. `resync_s`: the policy's own period of
-    looks. `due_at`: when the next subscription ends here. `undeclared`: there is no such node.
+    looks; `failover_s`: its time until a failover. `due_at`: when the next subscription ends here.
+    `undeclared`: there is no such node.
     """
 
     node: NodeName
@@ -84,6 +85,7 @@ class TurnReport:
     error: str = ""
     revision: Revision = Revision(0)
     resync_s: int | None = None
+    failover_s: int | None = None
     due_at: datetime | None = None
     undeclared: bool = False
 
@@ -205,6 +207,7 @@ class Worker:
                 node, result, took_s, turn.out_of_time, turn.recorded,
                 revision=approach.revision,
                 resync_s=None if turn.desired is None else turn.desired.policy.resync_s,
+                failover_s=None if turn.desired is None else turn.desired.policy.failover_after_s,
                 due_at=_next_due(turn.desired, self._clock.now()),
             )  # fmt: skip
             log_turn(log, result, report.duration_s)

@@ -134,6 +134,15 @@ async def drain(work: UnitOfWork, name: NodeName) -> NodeChange:
     return await _override(work, name, "node_drained", draining=True)
 
 
+async def undrain(work: UnitOfWork, name: NodeName) -> NodeChange:
+    """Let keys stay on the node again, as far as its manifest allows; those that left do not come back.
+
+    Raises:
+        NotFound: no such node.
+    """
+    return await _override(work, name, "node_undrained", draining=False)
+
+
 async def set_mode(work: UnitOfWork, name: NodeName, mode: Mode | None) -> NodeChange:
     """Override the mode; a laxer one than declared has no effect. None takes the override back.
 

@@ -43,7 +43,7 @@ from desired_state.manifests.fields import (
 from desired_state.model.errors import InvalidValue
 from desired_state.model.node import DeletionPolicy, Mode
 from desired_state.model.ownership import check_template
-from desired_state.model.policy import MoveOrder
+from desired_state.model.policy import MoveOrder, Rebalance
 
 API_VERSION = "x3fleet/v1"
 Protocol = Literal[
@@ -330,6 +330,8 @@ class PolicySpecDocument(Part):
     """How long a node is unreachable before its keys are placed elsewhere; 15s, or 0s: never."""
     move_order: Annotated[MoveOrder, Field(strict=False)] | None = None
     """`delete-first` leaves a gap, `create-first` an overlap."""
+    rebalance: Annotated[Rebalance, Field(strict=False)] | None = None
+    """`asked`: by `x3fleet rebalance` only; `automatic`: whenever a node is off its fair share."""
     require_xray: bool | None = None
     """Whether a node needs a running Xray to get new keys."""
     resync: ResyncTime | None = None

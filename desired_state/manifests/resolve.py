@@ -152,6 +152,7 @@ def _policy(spec: PolicySpecDocument, base: Policy) -> Policy:
         "unknown_create_wait_s": spec.unknown_create_wait,
         "failover_after_s": spec.failover_after,
         "move_order": spec.move_order,
+        "rebalance": spec.rebalance,
         "require_xray": spec.require_xray,
         "resync_s": spec.resync,
         "load": replace(base.load, **_given(spec.load.model_dump())),

@@ -17,6 +17,8 @@ class DeleteReason(StrEnum):
     ROTATED = "rotated"
     MOVED = "moved"
     DRAINED = "drained"
+    FAILED_OVER = "failed-over"
+    """Its node was unreachable for so long that the key was placed elsewhere: a debt, paid on return."""
     UNMATCHED = "unmatched"
     SUPERSEDED = "superseded"
     """An entry that must not exist beside the one that does: a twin, or one that came back."""

@@ -16,6 +16,13 @@ class MoveOrder(StrEnum):
     CREATE_FIRST = "create-first"
 
 
+class Rebalance(StrEnum):
+    """When keys are moved to even out nodes."""
+
+    ASKED = "asked"
+    AUTOMATIC = "automatic"
+
+
 @dataclass(frozen=True, slots=True)
 class LoadWeights:
     """How much each share of a node's capacity counts; keys alone by default."""
@@ -54,6 +61,7 @@ class Policy:
     heals_per_hour: int = 3
     failover_after_s: int = 600
     move_order: MoveOrder = MoveOrder.DELETE_FIRST
+    rebalance: Rebalance = Rebalance.ASKED
     require_xray: bool = True
     load: LoadWeights = LoadWeights()
     resync_s: int | None = None

@@ -1,6 +1,7 @@
 """What the scheduler's pass decides on: keys, nodes with their conditions, placements, moves.
 
-Callers: the controller's pass, `queries.key` (to explain). Not here: choosing (`scheduling.place`).
+Callers: the controller's pass, `queries.key` (to explain). Not here: choosing (`scheduling.place`), what
+there is to even out (`queries.balance`).
 """
 
 import json
@@ -15,8 +16,10 @@ from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, Revision, SubscriptionId
 from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason, Placement
-from desired_state.model.policy import MoveOrder, Policy
+from desired_state.model.policy import MoveOrder, Policy, policy_for
 from desired_state.model.tariff import NodeSelector
+from desired_state.queries.balance import read_balance
+from desired_state.scheduling.balance import Balance, is_overlap
 from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.result import Move
 from desired_state.store.convert import node_from, policy_from
@@ -37,26 +40,46 @@ class PlacementInputs:
     policies: tuple[Policy, ...]
     moves: tuple[Move, ...]
     live: frozenset[tuple[KeyId, NodeName]]
+    balance: Balance
 
 
-async def read_placement_inputs(session: AsyncSession) -> PlacementInputs:
-    """Read everything that placing keys depends on, in one transaction."""
+async def read_placement_inputs(session: AsyncSession, now: datetime) -> PlacementInputs:
+    """Read everything that placing keys depends on as of `now`, in one transaction."""
     placements, placed_at = await _placements(session)
     moves = await _moves(session, placed_at)
+    nodes = await read_node_states(session)
+    policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    asked = {move.key for move in moves} | _waits_for_proof(nodes, policies, placements)
     return PlacementInputs(
         keys=await _keys(session),
-        nodes=await read_node_states(session),
+        nodes=nodes,
         placements=placements,
-        policies=tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))]),
+        policies=policies,
         moves=moves,
-        live=await _live(session, {move.key for move in moves}),
+        live=await _live(session, asked),
+        balance=await read_balance(session, policies, placements, now),
     )
+
+
+def _waits_for_proof(
+    nodes: tuple[NodeState, ...],
+    policies: tuple[Policy, ...],
+    placements: tuple[Placement, ...],
+) -> set[KeyId]:
+    """Keys that leave a node only once they are proved to live elsewhere."""
+    slow = {
+        state.node.name
+        for state in nodes
+        if state.node.is_draining
+        and policy_for(policies, state.node.spec.labels).move_order is MoveOrder.CREATE_FIRST
+    }
+    return {p.key for p in placements if p.leaving is None and (p.node in slow or is_overlap(p))}
 
 
 async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
     """Read every node as the scheduler sees it; sorted by name."""
     query = (
-        select(NodeRow, NodeStatusRow.conditions, NodeStatusRow.xray)
+        select(NodeRow, NodeStatusRow.conditions, NodeStatusRow.xray, NodeStatusRow.failures)
         .outerjoin(NodeStatusRow, NodeStatusRow.node == NodeRow.name)
         .order_by(NodeRow.name)
     )
@@ -66,14 +89,21 @@ async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
                 node=node_from(row),
                 conditions=_held(conditions or []),
                 xray_running=_XRAY_RUNS.get(xray or ""),
+                unreachable_since=_unreachable_since(conditions or []),
+                failures=failures or 0,
             )
-            for row, conditions, xray in await session.execute(query)
+            for row, conditions, xray, failures in await session.execute(query)
         ]
     )
 
 
 def _held(conditions: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple([f"{c['type']}/{c['reason']}" for c in conditions if c["status"]])
+
+
+def _unreachable_since(conditions: list[dict[str, Any]]) -> datetime | None:
+    held = (c for c in conditions if c["status"] and c["type"] == "Unreachable" and c["since"])
+    return min((datetime.fromisoformat(c["since"]) for c in held), default=None)
 
 
 async def _keys(session: AsyncSession) -> tuple[Key, ...]:

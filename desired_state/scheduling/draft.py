@@ -3,12 +3,21 @@
 Used by `place` and `moves` within one call. Not here: which node is right.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason, Placement
-from desired_state.scheduling.result import Move, PlacementResult, RefusedMove, Unschedulable
+from desired_state.scheduling.result import (
+    BalanceStep,
+    Move,
+    PlacementResult,
+    RefusedMove,
+    Stuck,
+    Unschedulable,
+)
 from desired_state.scheduling.rooms import Rooms
 
 _NONE: Mapping[NodeName, Placement] = {}
@@ -26,10 +35,36 @@ class Draft:
         self._ended: list[Placement] = []
         self._refused: list[RefusedMove] = []
         self._short: list[tuple[Key, int, str]] = []
+        self._freed: dict[tuple[KeyId, NodeName], Placement] = {}
+        self._stuck: list[tuple[Key, NodeName, str]] = []
+        self.balanced: list[BalanceStep] = []
+        self.waits = False
 
     def own(self, key: KeyId) -> Mapping[NodeName, Placement]:
         """Return all placements of a key by node, those that are leaving too."""
         return self._own.get(key, _NONE)
+
+    def residents(self, nodes: Container[NodeName]) -> list[tuple[NodeName, KeyId]]:
+        """Return which keys live on some nodes and are not leaving, by node and key."""
+        return sorted(
+            (name, key)
+            for key, own in self._own.items()
+            for name, placement in own.items()
+            if placement.leaving is None and name in nodes
+        )
+
+    def leaving_by(self, reason: DeleteReason) -> Counter[NodeName]:
+        """Count the keys that are leaving each node for a reason."""
+        return Counter(
+            name
+            for own in self._own.values()
+            for name, placement in own.items()
+            if placement.leaving is reason
+        )
+
+    def several(self) -> list[Mapping[NodeName, Placement]]:
+        """Return the placements of keys that have more than one, those that are leaving counted."""
+        return [own for own in self._own.values() if len(own) > 1]
 
     def lives(self, key: KeyId) -> list[NodeName]:
         """Return the nodes that a key lives on and is not leaving, by name."""
@@ -77,6 +112,23 @@ class Draft:
             if placement.leaving is None:
                 self.end(placement, reason)
 
+    def free(self, nodes: Container[NodeName]) -> None:
+        """Let wait no longer what waits until its key is gone from these nodes."""
+        for own in self._own.values():
+            for name, placement in own.items():
+                if placement.replaces is None or placement.replaces not in nodes:
+                    continue
+                freed = own[name] = replace(placement, replaces=None)
+                place = _by_place(freed)
+                if place in self._added:
+                    self._added[place] = freed
+                elif freed.leaving is None:
+                    self._freed[place] = freed
+
+    def say_stuck(self, key: Key, node: NodeName, reason: str = "") -> None:
+        """Note that a key cannot leave a node; without a reason that of its selector is told."""
+        self._stuck.append((key, node, reason))
+
     def refuse_move(self, move: Move, reason: str) -> None:
         """Note that a move cannot be made now."""
         self._refused.append(RefusedMove(move, reason))
@@ -89,7 +141,8 @@ class Draft:
         """Return what was decided."""
         # Once a selector, at the end: with 100,000 keys that nobody takes, counting again and again
         # why not would take longer than placing them.
-        labels = {key.nodes.labels for key, _, reason in self._short if not reason}
+        lacking = (*self._short, *self._stuck)
+        labels = {key.nodes.labels for key, _, reason in lacking if not reason}
         reasons = {pairs: self.rooms.say_why_none(pairs) for pairs in sorted(labels)}
         return PlacementResult(
             added=tuple(self._added[place] for place in sorted(self._added)),
@@ -99,6 +152,13 @@ class Draft:
                 for key, missing, reason in self._short
             ),
             refused_moves=tuple(self._refused),
+            freed=tuple(self._freed[place] for place in sorted(self._freed)),
+            stuck=tuple(
+                Stuck(key.id, node, reason or reasons[key.nodes.labels])
+                for key, node, reason in self._stuck
+            ),
+            balanced=tuple(self.balanced),
+            waits=self.waits,
         )
 
 

@@ -6,6 +6,7 @@ as values. Not here: which of the eligible ones is best (`score`).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 
@@ -17,6 +18,8 @@ from desired_state.model.policy import Policy, policy_for
 from desired_state.model.tariff import Labels
 
 UNHEALTHY = ("Unreachable", "Stalled", "Blocked")
+CONFIRMED_BY = 2
+"""Failed looks in a row without which no node is given up: one may be an accident of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,16 @@ class NodeState:
     """A node as the scheduler sees it.
 
     `conditions`: those that hold, as `Type/Reason`. `xray_running` None: nobody has looked yet, which
-    does not keep keys off a new node.
+    does not keep keys off a new node. `unreachable_since`: None while its panel answers; `failures`: looks
+    in a row that failed.
     """
 
     node: Node
     conditions: tuple[str, ...] = ()
     xray_running: bool | None = None
     load: NodeLoad = NodeLoad()
+    unreachable_since: datetime | None = None
+    failures: int = 0
 
 
 class RefusedBy(StrEnum):
@@ -57,6 +63,7 @@ class RefusedBy(StrEnum):
     CONDITION = "condition"
     XRAY = "xray"
     FULL = "full"
+    OVERLOADED = "overloaded"
     LEAVING = "leaving"
     NOT_CHOSEN = "not-chosen"
 
@@ -90,7 +97,21 @@ def refuse_node(state: NodeState, policy: Policy, keys: int) -> Refusal | None:
         _refuse_by_operator(state.node)
         or _refuse_by_health(state, policy)
         or _refuse_full(state, keys)
+        or _refuse_overloaded(state, policy)
     )
+
+
+def failover_at(state: NodeState, policy: Policy) -> datetime | None:
+    """Tell when the keys of a node that cannot be reached are placed elsewhere; None: never, as it is."""
+    if state.unreachable_since is None or not policy.failover_after_s:
+        return None
+    return state.unreachable_since + timedelta(seconds=policy.failover_after_s)
+
+
+def is_given_up(state: NodeState, policy: Policy, now: datetime) -> bool:
+    """Tell whether a node has been out of reach for so long that its keys are to live elsewhere."""
+    due = failover_at(state, policy)
+    return due is not None and due <= now and state.failures >= CONFIRMED_BY
 
 
 def _refuse_by_operator(node: Node) -> Refusal | None:
@@ -119,6 +140,19 @@ def _refuse_full(state: NodeState, keys: int) -> Refusal | None:
     capacity = state.node.spec.capacity_keys
     if capacity is not None and keys >= capacity:
         return Refusal(RefusedBy.FULL, f"is full: {keys} of {capacity} keys")
+    return None
+
+
+def _refuse_overloaded(state: NodeState, policy: Policy) -> Refusal | None:
+    """Refuse what a measure that the policy weighs says is at its limit, however few keys are there."""
+    load, weights = state.load, policy.load
+    for name, weight, share in (
+        ("traffic", weights.traffic, load.traffic),
+        ("CPU", weights.cpu, load.cpu),
+        ("memory", weights.memory, load.memory),
+    ):
+        if weight > 0 and share >= 1:
+            return Refusal(RefusedBy.OVERLOADED, f"is overloaded: {name} at {share:.0%}")
     return None
 
 

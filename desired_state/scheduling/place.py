@@ -2,7 +2,8 @@
 
 Called at the start of `plan` and `reconcile now`, and by the scheduler's job. Its answer is a list of
 what to write; the same inputs in any order give the same answer, and a second run on its own answer
-adds nothing. Not here: drain, failover and rebalance, which end placements for reasons of their own.
+adds nothing. Not here: drain and failover (`leave`), rebalance (`balance`), moves that persons ask for
+(`moves`), which end placements for reasons of their own.
 
 | a key that is          | and lives         | gets                                                |
 | ---------------------- | ----------------- | --------------------------------------------------- |
@@ -15,13 +16,16 @@ adds nothing. Not here: drain, failover and rebalance, which end placements for 
 """
 
 from collections.abc import Container, Iterable
+from datetime import datetime
 
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import Policy
+from desired_state.scheduling.balance import NOTHING, Balance, end_overlap, even_out
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import NodeState, count_keys, render_labels
+from desired_state.scheduling.leave import leave_nodes
 from desired_state.scheduling.moves import make_move, order_of_moves
 from desired_state.scheduling.result import Move, PlacementResult
 from desired_state.scheduling.rooms import Rooms
@@ -35,6 +39,8 @@ def place_keys(
     policies: tuple[Policy, ...] = (),
     moves: Iterable[Move] = (),
     live: Container[tuple[KeyId, NodeName]] = frozenset(),
+    now: datetime | None = None,
+    balance: Balance = NOTHING,
 ) -> PlacementResult:
     """Bring placements up to what keys are owed, moving none that is valid.
 
@@ -46,6 +52,8 @@ def place_keys(
         moves: what persons asked for and was not made yet, in any order; made by `revision`.
         live: keys proved to exist on nodes; a create-first move ends the old placement only when
             the new one is among them.
+        now: decides which nodes are given up; None gives none up.
+        balance: what is to be evened out, besides what policies want by themselves.
     """
     present = tuple(placements)
     draft = Draft(Rooms(nodes, policies, count_keys(present)), present)
@@ -58,19 +66,26 @@ def place_keys(
         moved = known.get(move.key)
         if moved is not None and moved.is_wanted:
             make_move(draft, moved, move, live)
+    lost = leave_nodes(draft, known, live, now)
     draft.rooms.forget_order()
     for key in wanted:
-        _fill(draft, key)
+        _fill(draft, key, live)
+    even_out(draft, known, tuple(policies), balance)
+    if lost:
+        draft.free(lost)
     return draft.result()
 
 
-def _fill(draft: Draft, key: Key) -> None:
+def _fill(draft: Draft, key: Key, live: Container[tuple[KeyId, NodeName]]) -> None:
     if key.pinned is not None:
         _fill_pinned(draft, key, key.pinned)
     elif key.nodes.count is None:
         _fill_all(draft, key)
     else:
-        _fill_some(draft, key, key.nodes.count - len(draft.lives(key.id)))
+        missing = key.nodes.count - len(draft.lives(key.id))
+        if missing < 0:
+            end_overlap(draft, key, live)
+        _fill_some(draft, key, missing)
 
 
 def _fill_pinned(draft: Draft, key: Key, node: NodeName) -> None:

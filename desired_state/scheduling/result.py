@@ -45,13 +45,42 @@ class RefusedMove:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A key that is to leave a node and cannot; it stays, and `reason` says why."""
+
+    key: KeyId
+    node: NodeName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceStep:
+    """What one pass did for one wish to rebalance.
+
+    `wish` None: the policy's. `made`: moves begun; `left`: those that still have to wait; `going`: begun,
+    now or earlier, and not ended. All 0: done.
+    """
+
+    wish: int | None
+    made: int
+    left: int
+    going: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementResult:
     """What to write, sorted by key and node; moves in the order in which they were tried.
 
-    `ended`: present placements with `leaving` set. `added`: new rows.
+    `ended`: present placements with `leaving` set. `added`: new rows. `freed`: present placements that
+    wait no more for the node that they replace, which is given up. `waits`: something goes on later, by
+    itself or when a key is proved live elsewhere.
     """
 
     added: tuple[Placement, ...] = ()
     ended: tuple[Placement, ...] = ()
     unschedulable: tuple[Unschedulable, ...] = ()
     refused_moves: tuple[RefusedMove, ...] = ()
+    freed: tuple[Placement, ...] = ()
+    stuck: tuple[Stuck, ...] = ()
+    balanced: tuple[BalanceStep, ...] = ()
+    waits: bool = False

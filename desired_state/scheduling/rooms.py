@@ -138,6 +138,7 @@ _WHY = {
     RefusedBy.PAUSED: "paused",
     RefusedBy.XRAY: "without a running Xray",
     RefusedBy.FULL: "full",
+    RefusedBy.OVERLOADED: "overloaded",
 }
 
 

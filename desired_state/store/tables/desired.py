@@ -258,6 +258,22 @@ class RequestRow(DesiredRow):
     revision: Mapped[int]
 
 
+class RebalanceRow(DesiredRow):
+    """A person's wish that keys be moved until nodes with these labels hold their fair shares.
+
+    `labels`: name to value; empty means every node. Followed in `status.rebalance_step`.
+    """
+
+    __tablename__ = "rebalance"
+
+    id: Mapped[Serial]
+    token: Mapped[str] = mapped_column(unique=True)
+    labels: Mapped[dict[str, Any]]
+    actor: Mapped[str]
+    at: Mapped[datetime]
+    revision: Mapped[int]
+
+
 class NotificationReplayRow(DesiredRow):
     """A person's wish that a notification be sent to webhooks once more."""
 

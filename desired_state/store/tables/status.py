@@ -95,7 +95,10 @@ class InboundRow(StatusRow):
 
 
 class PlacementRow(StatusRow):
-    """The decision that a key lives on a node; `leaving`: it ends, until all is finalised."""
+    """The decision that a key lives on a node; `leaving`: it ends, until all is finalised.
+
+    `leaving_at`: since when.
+    """
 
     __tablename__ = "placement"
     __table_args__ = (Index(None, "node"), {"schema": STATUS})
@@ -105,7 +108,24 @@ class PlacementRow(StatusRow):
     reason: Mapped[str]
     replaces: Mapped[str | None]
     leaving: Mapped[str | None]
+    leaving_at: Mapped[datetime | None]
     at: Mapped[datetime]
+
+
+class RebalanceStepRow(StatusRow):
+    """How far a wish to rebalance (`rebalance.id`) has come.
+
+    `made`: moves that were begun for it; `waiting`: those that may not begin yet. `done_at`: since when
+    every node holds its share.
+    """
+
+    __tablename__ = "rebalance_step"
+
+    rebalance_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    made: Mapped[int] = mapped_column(default=0)
+    waiting: Mapped[int] = mapped_column(default=0)
+    begun_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
 
 
 class RemoteGenerationRow(StatusRow):

@@ -27,7 +27,7 @@ async def ask_everything(store):
     async with store.reading() as session:
         nodes = await list_nodes(session)
         keys = await list_keys(session, now)
-        inputs = await read_placement_inputs(session)
+        inputs = await read_placement_inputs(session, store.clock.now())
         return {
             "nodes": nodes,
             "node details": [await show_node(session, node.name) for node in nodes],
@@ -129,7 +129,7 @@ async def test_a_read_model_is_frozen_and_holds_no_secret(store, name):
 async def test_the_scheduler_can_work_with_what_the_query_reads(store, name):
     await DATASETS[name](store)
     async with store.reading() as session:
-        inputs = await read_placement_inputs(session)
+        inputs = await read_placement_inputs(session, store.clock.now())
 
     result = place_keys(
         inputs.keys,

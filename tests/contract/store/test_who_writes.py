@@ -8,6 +8,7 @@ from desired_state.commands import (
     keys,
     manifests,
     nodes,
+    rebalance,
     requests,
     sources,
     subscriptions,
@@ -43,7 +44,14 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await manifests.plan_bundle(work.session, bundle)
     await manifests.apply_bundle(work, bundle)
     await nodes.declare(work, make_node_spec("fr-1"))
-    for override in (nodes.pause, nodes.resume, nodes.cordon, nodes.drain, nodes.uncordon):
+    for override in (
+        nodes.pause,
+        nodes.resume,
+        nodes.cordon,
+        nodes.drain,
+        nodes.undrain,
+        nodes.uncordon,
+    ):
         await override(work, NL2)
     await nodes.set_mode(work, NL2, Mode.OBSERVE)
     await nodes.orphan(work, NL2)
@@ -56,6 +64,7 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await subscriptions.suspend(work, subscription)
     await subscriptions.resume(work, subscription)
     await requests.ask(work, RequestKind.RECONCILE)
+    await rebalance.rebalance(work)
     await requests.approve(work, "0123456789abcdef")
     fault = sources.SourceFault(sources.FaultReason.UNAVAILABLE, "code", "away")
     await sources.record_fault(work, "fleet", fault)
@@ -68,7 +77,7 @@ def test_no_command_is_left_out() -> None:
         "write_node", "find_node", "find_subscription", "find_tariff", "add_subscription",
         "set_email_template",
     }  # fmt: skip
-    modules = (installation, keys, manifests, nodes, requests, sources, subscriptions)
+    modules = (installation, keys, manifests, nodes, rebalance, requests, sources, subscriptions)
     commands = {
         name
         for module in modules
@@ -79,7 +88,7 @@ def test_no_command_is_left_out() -> None:
     }
 
     used = set(use_every_command.__code__.co_names) | {"pause", "resume", "cordon", "uncordon"}
-    assert commands - helpers - {"drain"} <= used
+    assert commands - helpers - {"drain", "undrain"} <= used
 
 
 async def test_commands_write_no_table_of_status(store: Store) -> None:

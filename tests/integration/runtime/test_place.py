@@ -173,7 +173,7 @@ async def test_a_cordoned_node_keeps_its_keys_and_gets_none(fleet):
 async def test_what_a_plan_computes_is_what_a_pass_stores(fleet):
     await issue(fleet)
     async with fleet.reading() as session:
-        planned = (await compute_placements(session)).result
+        planned = (await compute_placements(session, fleet.clock.now())).result
     before = await stored(fleet)
 
     summary = await place(fleet, fleet.clock.now())

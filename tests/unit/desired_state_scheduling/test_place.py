@@ -100,7 +100,6 @@ def test_a_new_node_gets_every_key_that_is_to_live_everywhere(node, key, placed)
     [
         pytest.param({"labels": ()}, id="labels-fit-no-more"),
         pytest.param({"schedulable": False}, id="unschedulable"),
-        pytest.param({"drain": True}, id="draining-comes-later"),
         pytest.param({"keys": 1}, id="over-capacity"),
         pytest.param({"conditions": ("Stalled/CredentialsRefused",)}, id="stalled"),
         pytest.param({"conditions": ("Unreachable/Timeout",)}, id="failover-comes-later"),

@@ -1,0 +1,38 @@
+"""Which nodes have been out of reach for so long that their keys are to be placed elsewhere.
+
+The rule is `scheduling.eligible.is_given_up`; the pass that follows makes the placements. Callers: the
+service, every second or so: cheap while every panel answers. Not here: placing.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from desired_state.model.ids import NodeName
+from desired_state.model.policy import policy_for
+from desired_state.queries.placement import read_node_states
+from desired_state.scheduling.eligible import CONFIRMED_BY, is_given_up
+from desired_state.store.convert import policy_from
+from desired_state.store.engine import Store
+from desired_state.store.tables.desired import PolicyRow
+from desired_state.store.tables.status import NodeStatusRow
+
+
+async def given_up(store: Store, now: datetime) -> frozenset[tuple[NodeName, datetime]]:
+    """Read the nodes that are given up as of `now`, each with the moment when it fell.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    async with store.reading() as session:
+        falling = NodeStatusRow.failures >= CONFIRMED_BY
+        if await session.scalar(select(NodeStatusRow.node).where(falling).limit(1)) is None:
+            return frozenset()
+        states = await read_node_states(session)
+        policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    return frozenset(
+        (state.node.name, state.unreachable_since)
+        for state in states
+        if state.unreachable_since is not None
+        and is_given_up(state, policy_for(policies, state.node.spec.labels), now)
+    )
