@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, exists, func, select
+from sqlalchemy import Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.core.desired import KeyOnNode
@@ -23,7 +23,9 @@ _OF_KEY = (
     KEY.c.id, KEY.c.generation, KEY.c.deleted_at.is_not(None).label("revoked"),
     KEY.c.subscription_id, SUBSCRIPTION.c.id.label("found"), SUBSCRIPTION.c.tariff_name,
     SUBSCRIPTION.c.valid_until, SUBSCRIPTION.c.quota_bytes, SUBSCRIPTION.c.devices,
-    SUBSCRIPTION.c.suspended, SUBSCRIPTION.c.period, KEY_USAGE.c.period.label("usage_period"),
+    # Frozen, or its person is banned: the same to a panel.
+    or_(SUBSCRIPTION.c.suspended, SUBSCRIPTION.c.banned).label("off"), SUBSCRIPTION.c.period,
+    KEY_USAGE.c.period.label("usage_period"),
     KEY_USAGE.c.base_bytes, KEY_USAGE.c.counter_bytes,
 )  # fmt: skip
 _WITH_OWNER = KEY.outerjoin(SUBSCRIPTION, SUBSCRIPTION.c.id == KEY.c.subscription_id).outerjoin(

@@ -5,6 +5,8 @@ CommandError             nothing was changed
 ├── AlreadyExists        there is one already
 ├── Conflict             it contradicts what is
 ├── KeyUnschedulable     no node may carry the key (reason)
+├── PersonBanned         nothing is sold to them
+├── PaymentRejected      it contradicts what is recorded of the same charge
 └── PlanStale            the approved digest is not the present one
 AccessError              the person may not do this; its members come with accounts
 
@@ -53,6 +55,18 @@ class KeyUnschedulable(CommandError):
     """No node may carry the key; the message says why."""
 
     code = "key_unschedulable"
+
+
+class PersonBanned(CommandError):
+    """Nothing is sold or given to this person."""
+
+    code = "person_banned"
+
+
+class PaymentRejected(CommandError):
+    """What is said of a charge contradicts what was recorded of it."""
+
+    code = "payment_rejected"
 
 
 class PlanStale(CommandError):

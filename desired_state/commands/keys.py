@@ -22,7 +22,7 @@ from desired_state.model.policy import MoveOrder
 from desired_state.model.subscription import Subscription
 from desired_state.model.tariff import NodeSelector
 from desired_state.store.convert import key_from, seed_place, subscription_from, tariff_from
-from desired_state.store.tables.desired import KeyGenerationRow, KeyRow
+from desired_state.store.tables.desired import KeyGenerationRow, KeyRow, SubscriptionRow
 from desired_state.store.unit_of_work import UnitOfWork
 
 
@@ -76,7 +76,19 @@ async def issue(
         owner = await find_subscription(work, subscription)
         if owner.tariff_name != tariff:
             raise Conflict(f"subscription {owner.id} is of tariff {owner.tariff_name}")
-    selector = tariff_from(sold).nodes
+    row = await add_key(work, owner, tariff_from(sold).nodes, node=node, token=token)
+    return Issued(key_from(row), subscription_from(owner))
+
+
+async def add_key(
+    work: UnitOfWork,
+    owner: SubscriptionRow,
+    selector: NodeSelector,
+    *,
+    node: NodeName | None = None,
+    token: str | None = None,
+) -> KeyRow:
+    """`issue`, for commands that know the subscription; its tariff is not asked again."""
     row = KeyRow(
         id=draw_id(work.randomness), subscription_id=owner.id, generation=1,
         selector_labels=dict(selector.labels), selector_count=selector.count, pinned_node=node,
@@ -85,8 +97,10 @@ async def issue(
     )  # fmt: skip
     work.session.add(row)
     await _store_seed(work, row)
-    work.audit("key_issued", f"key/{row.id}", tariff=tariff, subscription=owner.id, node=node)
-    return Issued(key_from(row), subscription_from(owner))
+    work.audit(
+        "key_issued", f"key/{row.id}", tariff=owner.tariff_name, subscription=owner.id, node=node
+    )
+    return row
 
 
 async def rotate(work: UnitOfWork, key: KeyId, *, expected: Generation | None = None) -> KeyChange:

@@ -1,22 +1,29 @@
-"""Subscriptions: create, extend, suspend, resume. Whether one is in force is derived, never stored.
+"""Subscriptions: create, extend, freeze, unfreeze. Whether one is in force is derived, never stored.
 
-Callers: entrances, `commands.keys`. Not here: money, what is written on panels.
+Callers: entrances, `commands.keys`, `commands.fulfilment`. Not here: money, another tariff
+(`commands.tariffs`), what is written on panels.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
 from desired_state.commands.errors import Conflict, NotFound
 from desired_state.commands.ids import draw_id
+from desired_state.commands.tokens import is_repeat
 from desired_state.commands.whereabouts import nodes_of_keys
 from desired_state.model.errors import InvalidValue
 from desired_state.model.ids import KeyId, SubscriptionId, TariffName
 from desired_state.model.subscription import Subscription
+from desired_state.model.tariff import Tariff
 from desired_state.store.convert import subscription_from, tariff_from
-from desired_state.store.tables.desired import KeyRow, SubscriptionRow, TariffRow
+from desired_state.store.tables.desired import KeyRow, PersonRow, SubscriptionRow, TariffRow
+from desired_state.store.tables.shop import PurchaseRow
 from desired_state.store.unit_of_work import UnitOfWork
+
+_MOST_DAYS = 36_500
+"""A century: beyond it, dates end before the sum does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +52,29 @@ async def add_subscription(
     """`create`, for commands that go on with its row.
 
     Raises:
-        NotFound: no such tariff.
+        NotFound: no such tariff or person.
         Conflict: the tariff is withdrawn.
     """
     sold = tariff_from(await find_tariff(work, tariff))
+    return await begin_subscription(work, sold, person=person)
+
+
+async def begin_subscription(
+    work: UnitOfWork, sold: Tariff, *, person: int | None
+) -> SubscriptionRow:
+    """Begin a subscription of a tariff as it was sold, whatever became of the tariff since.
+
+    Raises:
+        NotFound: no such person.
+    """
+    owner = None if person is None else await work.session.get(PersonRow, person)
+    if person is not None and owner is None:
+        raise NotFound("person", str(person))
     row = SubscriptionRow(
         id=draw_id(work.randomness), person_id=person, tariff_name=sold.name,
         valid_until=work.now + timedelta(days=sold.days), quota_bytes=sold.traffic_bytes,
-        devices=sold.devices, suspended=False, suspended_reason="", period=1,
+        devices=sold.devices, suspended=False, suspended_reason="", frozen_at=None,
+        banned=owner is not None and owner.banned_at is not None, period=1,
         period_started_at=work.now, created_at=work.now, revision=await work.revise(),
     )  # fmt: skip
     work.session.add(row)
@@ -61,7 +83,12 @@ async def add_subscription(
 
 
 async def extend(
-    work: UnitOfWork, subscription: SubscriptionId, days: int, *, new_period: bool = False
+    work: UnitOfWork,
+    subscription: SubscriptionId,
+    days: int,
+    *,
+    new_period: bool = False,
+    token: str | None = None,
 ) -> SubscriptionChange:
     """Add days: to the end of one in force, from now on to one that has expired.
 
@@ -70,53 +97,81 @@ async def extend(
         subscription: which one.
         days: at least 1.
         new_period: count traffic from zero; an expired one begins a new period in any case.
+        token: the caller's own, so that adding twice adds once.
 
     Raises:
         NotFound: no such subscription.
-        InvalidValue: less than a day.
+        InvalidValue: less than a day, or more than a century.
+        Conflict: the subscription has no end, or the token stands for another command.
+    """
+    if not 1 <= days <= _MOST_DAYS:
+        raise InvalidValue("days", f"{days} is not between 1 and {_MOST_DAYS}")
+    row = await find_subscription(work, subscription)
+    if await is_repeat(work, token, "subscription_extended", f"subscription/{subscription}"):
+        return SubscriptionChange(subscription_from(row), changed=False)
+    add_time(work, row, timedelta(days=days), new_period=new_period)
+    until = "" if row.valid_until is None else row.valid_until.isoformat()
+    return await changed(work, row, "subscription_extended", days=days, until=until)
+
+
+def add_time(
+    work: UnitOfWork, row: SubscriptionRow, time: timedelta, *, new_period: bool = False
+) -> bool:
+    """Add time; an expired one begins a new period. Tells whether one was begun.
+
+    Raises:
         Conflict: the subscription has no end.
     """
-    if days < 1:
-        raise InvalidValue("days", f"{days} is less than one day")
-    row = await find_subscription(work, subscription)
     if row.valid_until is None:
-        raise Conflict(f"subscription {subscription} has no end")
-    expired = row.valid_until <= work.now
-    row.valid_until = max(row.valid_until, work.now) + timedelta(days=days)
-    if expired or new_period:
+        raise Conflict(f"subscription {row.id} has no end")
+    # The time of a frozen one stands still: it expires when it is unfrozen, or not at all.
+    present = row.frozen_at or work.now
+    begins = new_period or row.valid_until <= present
+    row.valid_until = max(row.valid_until, present) + time
+    if begins:
         row.period += 1
         row.period_started_at = work.now
-    return await _changed(
-        work, row, "subscription_extended", days=days, until=row.valid_until.isoformat()
-    )
+    return begins
 
 
-async def suspend(
-    work: UnitOfWork, subscription: SubscriptionId, *, reason: str = ""
+async def freeze(
+    work: UnitOfWork, subscription: SubscriptionId, *, reason: str = "", token: str | None = None
 ) -> SubscriptionChange:
-    """Switch every key of the subscription off until it is resumed.
+    """Switch every key of the subscription off and let its time stand still, until `unfreeze`.
 
     Raises:
         NotFound: no such subscription.
+        Conflict: it has expired, or the token stands for another command.
     """
     row = await find_subscription(work, subscription)
-    if row.suspended:
+    repeated = await is_repeat(work, token, "subscription_frozen", f"subscription/{subscription}")
+    if repeated or row.suspended:
         return SubscriptionChange(subscription_from(row), changed=False)
-    row.suspended, row.suspended_reason = True, reason
-    return await _changed(work, row, "subscription_suspended", reason=reason)
+    if row.valid_until is not None and row.valid_until <= work.now:
+        raise Conflict(f"subscription {subscription} has expired: it has no time to keep")
+    row.suspended, row.suspended_reason, row.frozen_at = True, reason, work.now
+    return await changed(work, row, "subscription_frozen", reason=reason)
 
 
-async def resume(work: UnitOfWork, subscription: SubscriptionId) -> SubscriptionChange:
-    """Take a suspension back; expiry and quota count as before.
+async def unfreeze(
+    work: UnitOfWork, subscription: SubscriptionId, *, token: str | None = None
+) -> SubscriptionChange:
+    """Serve its keys again, with all the time that it had when it was frozen; quota counts as before.
 
     Raises:
         NotFound: no such subscription.
+        Conflict: the token stands for another command.
     """
     row = await find_subscription(work, subscription)
-    if not row.suspended:
+    repeated = await is_repeat(work, token, "subscription_unfrozen", f"subscription/{subscription}")
+    if repeated or not row.suspended:
         return SubscriptionChange(subscription_from(row), changed=False)
-    row.suspended, row.suspended_reason = False, ""
-    return await _changed(work, row, "subscription_resumed")
+    if row.valid_until is not None and row.frozen_at is not None:
+        stood = work.now - row.frozen_at
+        row.valid_until += stood
+        await _put_off(work, row, row.frozen_at, stood)
+    row.suspended, row.suspended_reason, row.frozen_at = False, "", None
+    return await changed(work, row, "subscription_unfrozen")
 
 
 async def find_subscription(work: UnitOfWork, subscription: SubscriptionId) -> SubscriptionRow:
@@ -146,9 +201,24 @@ async def find_tariff(work: UnitOfWork, tariff: TariffName) -> TariffRow:
     return row
 
 
-async def _changed(
+async def _put_off(
+    work: UnitOfWork, row: SubscriptionRow, since: datetime, stood: timedelta
+) -> None:
+    """Time that was bought and stood still ends later, for whoever takes it back."""
+    bought = await work.session.scalars(
+        select(PurchaseRow).where(
+            PurchaseRow.subscription_id == row.id, PurchaseRow.gave_until > since
+        )
+    )
+    for purchase in bought:
+        if purchase.gave_until is not None:
+            purchase.gave_until += stood
+
+
+async def changed(
     work: UnitOfWork, row: SubscriptionRow, action: str, **detail: object
 ) -> SubscriptionChange:
+    """Finish a change of a subscription: revision, wake-ups of its keys' nodes, audit."""
     keys = await work.session.scalars(select(KeyRow.id).where(KeyRow.subscription_id == row.id))
     nodes = await nodes_of_keys(work.session, *(KeyId(key) for key in keys))
     row.revision = await work.revise(*nodes, scheduler=True)

@@ -55,3 +55,9 @@ class JournalRow:
     delete_reason: DeleteReason | None = None
     secrets_digest: str = field(default="", repr=False)
     projection: str = ""
+
+    @property
+    def was_on(self) -> bool:
+        """Whether the client was proved to be switched on when it was last proved as it should be."""
+        # The first field of what the core's `expect.project` writes.
+        return self.projection.startswith("1|")

@@ -9,6 +9,11 @@ NodeName = NewType("NodeName", str)
 TariffName = NewType("TariffName", str)
 KeyId = NewType("KeyId", str)
 SubscriptionId = NewType("SubscriptionId", str)
+PersonId = NewType("PersonId", int)
+PurchaseId = NewType("PurchaseId", str)
+PaymentId = NewType("PaymentId", int)
+DeviceId = NewType("DeviceId", str)
+"""SHA-256 in hex of what a person's app says of its device; what it said is not kept."""
 Generation = NewType("Generation", int)
 """The version of a key's identity; rotation increments it. Starts at 1."""
 Revision = NewType("Revision", int)

@@ -36,3 +36,7 @@ class Tariff:
     devices: int | None = None
     prices: tuple[Money, ...] = ()
     trial: bool = False
+
+    def price_in(self, currency: str) -> int:
+        """Tell its price in minor units of a currency; 0 where it has none."""
+        return next((p.amount_minor for p in self.prices if p.currency == currency), 0)

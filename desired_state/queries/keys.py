@@ -35,6 +35,7 @@ class KeyFilter:
     node: NodeName | None = None
     tariff: TariffName | None = None
     subscription: SubscriptionId | None = None
+    subscriptions: tuple[SubscriptionId, ...] | None = None
     wanted: bool | None = None
     limit: int = MOST
 
@@ -128,6 +129,8 @@ def _choose(chosen: KeyFilter) -> Select[KeyRow, SubscriptionRow]:
         query = query.where(SubscriptionRow.tariff_name == chosen.tariff)
     if chosen.subscription is not None:
         query = query.where(KeyRow.subscription_id == chosen.subscription)
+    if chosen.subscriptions is not None:
+        query = query.where(KeyRow.subscription_id.in_(chosen.subscriptions))
     if chosen.wanted is not None:
         gone = KeyRow.deleted_at.is_not(None)
         query = query.where(~gone if chosen.wanted else gone)

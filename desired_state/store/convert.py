@@ -109,6 +109,8 @@ def subscription_from(row: SubscriptionRow, used_bytes: int = 0) -> Subscription
         devices=row.devices,
         suspended=row.suspended,
         used_bytes=used_bytes,
+        banned=row.banned,
+        frozen_at=row.frozen_at,
     )
 
 

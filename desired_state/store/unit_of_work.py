@@ -45,13 +45,17 @@ class UnitOfWork:
     _audited: bool = field(default=False, init=False)
     _proved: bool = field(default=False, init=False)
 
-    async def revise(self, *nodes: NodeName, scheduler: bool = False) -> Revision:
+    async def revise(
+        self, *nodes: NodeName, scheduler: bool = False, wakes: bool = True
+    ) -> Revision:
         """Take the next global revision (once a transaction) and append its wake-ups.
 
         Args:
             nodes: what is to be looked at again; without any, the scheduler is woken, which then
                 wakes whatever it decides about.
             scheduler: wake it beside the nodes too.
+            wakes: False for what changes nothing on any panel, as an order that is not paid: a wake-up
+                of the scheduler costs a pass over every key.
 
         Returns:
             The revision of this transaction, for the rows that it changes.
@@ -66,7 +70,7 @@ class UnitOfWork:
             )
             self._revision = Revision(taken.scalar_one())
         woken: set[NodeName | None] = set(nodes)
-        if scheduler or not nodes:
+        if scheduler or (wakes and not nodes):
             woken.add(None)
         for node in sorted(woken, key=str):
             if node not in self._woken:

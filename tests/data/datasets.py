@@ -2,14 +2,14 @@
 
 Each is built by commands, and by the helpers of `rows` for what the controller owns; a builder gets an
 empty prepared store and returns what it is about. Callers: tests of queries run over each of them.
-Payments, people's messages and adoptions have no tables yet: they join here when they have.
+People's messages and adoptions have no tables yet: they join here when they have.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from desired_state.commands import keys, nodes, subscriptions
+from desired_state.commands import keys, nodes, people, subscriptions
 from desired_state.commands.keys import Issued
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, TariffName
@@ -19,7 +19,7 @@ from desired_state.model.policy import MoveOrder
 from desired_state.store.engine import Store
 from desired_state.store.unit_of_work import begin
 from tests.builders import GIB, make_bundle, make_node_spec, make_policy, make_selector, make_tariff
-from tests.data import rows
+from tests.data import rows, shop
 from tests.stores import FrozenClock
 
 NL1, NL2, DE1 = NodeName("nl-1"), NodeName("nl-2"), NodeName("de-1")
@@ -98,15 +98,41 @@ async def build_over_quota(store: Store) -> Scene:
 
 
 async def build_banned(store: Store) -> Scene:
-    """A subscription that an operator suspended, with two keys."""
+    """A person whom an operator banned, with two keys."""
     await build_fleet(store)
-    first = await _issue(store, MONTH)
-    second = await _issue(store, MONTH, beside=first)
-    for issued, node in ((first, NL1), (second, NL2)):
-        await _live(store, issued, node)
+    async with begin(store, "bot") as work:
+        met = await people.meet(work, 7001, language="ru")
+        owned = await subscriptions.create(work, MONTH, person=met.person.id)
+        issued = [await keys.issue(work, MONTH, subscription=owned.id) for _ in range(2)]
+    for one, node in zip(issued, (NL1, NL2), strict=True):
+        await _live(store, one, node)
     async with begin(store, "admin:ann") as work:
-        await subscriptions.suspend(work, first.subscription.id, reason="abuse")
-    return Scene((first.key.id, second.key.id))
+        await people.ban(work, met.person.id, reason="abuse")
+    return Scene(tuple(one.key.id for one in issued))
+
+
+async def build_frozen(store: Store) -> Scene:
+    """A subscription that was frozen ten days before its end, a year ago; its node knows."""
+    await build_fleet(store)
+    issued = await shop.buy(store, MONTH)
+    await _live(store, issued, NL1, projection="0|0|0|0||1")
+    _clock(store).advance(days=20)
+    async with begin(store, "bot") as work:
+        await subscriptions.freeze(work, issued.subscription.id, reason="travels")
+    _clock(store).advance(days=365)
+    return Scene((issued.key.id,))
+
+
+async def build_refunded(store: Store) -> Scene:
+    """Bought, paid, served, and given back on the third day; another payment waits to be."""
+    await build_fleet(store)
+    issued = await shop.buy(store, MONTH, charge="to-go-back")
+    await _live(store, issued, NL1, used_bytes=GIB)
+    _clock(store).advance(days=3)
+    await shop.refund(store, "to-go-back", by_provider=True)
+    other = await shop.buy(store, MONTH, charge="asked-for")
+    await shop.refund(store, "asked-for")
+    return Scene((issued.key.id, other.key.id))
 
 
 async def build_everywhere(store: Store) -> Scene:
@@ -192,14 +218,19 @@ async def build_debt_on_a_dead_node(store: Store) -> Scene:
 
 
 async def build_orphaned_payment(store: Store) -> Scene:
-    """What is paid and has no key; until payments have tables: a subscription without one.
+    """Payments that nothing belongs to: no purchase, one that was paid already, a refund alone.
 
-    Payments join with the tables of the shop.
+    And what is paid and has no key, and a subscription that nobody paid for.
     """
     await build_fleet(store)
+    issued = await shop.buy(store, MONTH, charge="first")
+    await shop.pay(store, None, "nobody-knows")
+    await shop.pay(store, await shop.purchase_of(store, issued), "second")
+    await shop.refund_unknown(store, "only-refunded")
     async with begin(store, "bot") as work:
         await subscriptions.create(work, MONTH)
-    return Scene()
+        await keys.revoke(work, issued.key.id)
+    return Scene((issued.key.id,))
 
 
 async def build_adopted_and_foreign(store: Store) -> Scene:
@@ -252,6 +283,8 @@ DATASETS: Mapping[str, Builder] = MappingProxyType(
         "expired": build_expired,
         "over quota": build_over_quota,
         "banned": build_banned,
+        "frozen": build_frozen,
+        "refunded": build_refunded,
         "key on all nodes": build_everywhere,
         "half-moved": build_half_moved,
         "moved create-first": build_overlapping_move,
@@ -270,10 +303,9 @@ DATASETS: Mapping[str, Builder] = MappingProxyType(
 # -- parts -----------------------------------------------------------------------------------------
 
 
-async def _issue(store: Store, tariff: TariffName, *, beside: Issued | None = None) -> Issued:
+async def _issue(store: Store, tariff: TariffName) -> Issued:
     async with begin(store, "bot") as work:
-        subscription = None if beside is None else beside.subscription.id
-        return await keys.issue(work, tariff, subscription=subscription)
+        return await keys.issue(work, tariff)
 
 
 async def _live(

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import event
 
 from desired_state.store.engine import Store
-from desired_state.store.tables import desired, status
+from desired_state.store.tables import desired, shop, status
 from desired_state.store.tables.types import DESIRED, STATUS, Base
 
 GROUPS = (DESIRED, STATUS)
-TABLES = (desired, status)
+TABLES = (desired, shop, status)
 _WRITES = {
     sqlite3.SQLITE_INSERT: "INSERT",
     sqlite3.SQLITE_UPDATE: "UPDATE",

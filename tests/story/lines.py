@@ -31,6 +31,5 @@ LINES = {
 }
 
 OUTSTANDING = {
-    "zero-days-after-an-error": "bot/: the subscription page, over desired_state/queries",
     "no-backup": "controller/jobs/backups.py and `x3fleet backup`",
 }

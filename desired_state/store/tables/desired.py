@@ -130,7 +130,7 @@ class PolicyRow(DesiredRow):
 
 
 class PersonRow(DesiredRow):
-    """A human. A subscription may have none."""
+    """A human. A subscription may have none. `banned_at` None: not banned."""
 
     __tablename__ = "person"
 
@@ -138,6 +138,9 @@ class PersonRow(DesiredRow):
     telegram_id: Mapped[int | None] = mapped_column(unique=True)
     language: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
+    banned_at: Mapped[datetime | None]
+    ban_reason: Mapped[str] = mapped_column(default="")
+    revision: Mapped[int] = mapped_column(default=0)
 
     subscriptions: Mapped[list["SubscriptionRow"]] = relationship(
         back_populates="person", lazy="raise", order_by="SubscriptionRow.id"
@@ -148,6 +151,8 @@ class SubscriptionRow(DesiredRow):
     """What was bought. None for `valid_until`, quota or devices: without limit.
 
     `period`: number of the paid period, 1 for the first; traffic is counted from its start.
+    `suspended`: switched off by a person; `frozen_at`: since when its time stands still for that.
+    `banned`: its person is; it stands here too since whoever serves a subscription may not read people.
     """
 
     __tablename__ = "subscription"
@@ -162,6 +167,8 @@ class SubscriptionRow(DesiredRow):
     devices: Mapped[int | None]
     suspended: Mapped[bool] = mapped_column(default=False)
     suspended_reason: Mapped[str] = mapped_column(default="")
+    frozen_at: Mapped[datetime | None]
+    banned: Mapped[bool] = mapped_column(default=False)
     period: Mapped[int] = mapped_column(default=1)
     period_started_at: Mapped[datetime]
     created_at: Mapped[datetime]

@@ -141,11 +141,11 @@ class Fleet:
 
     async def suspend(self, key: KeyId) -> None:
         owner = await self._owner(key)
-        await self.run(lambda work: subscriptions.suspend(work, owner))
+        await self.run(lambda work: subscriptions.freeze(work, owner))
 
     async def resume(self, key: KeyId) -> None:
         owner = await self._owner(key)
-        await self.run(lambda work: subscriptions.resume(work, owner))
+        await self.run(lambda work: subscriptions.unfreeze(work, owner))
 
     async def reconcile(self) -> FleetReport:
         return await self.controller.reconcile()

@@ -4,7 +4,8 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.ids import KeyId, NodeName, PaymentId, PersonId, SubscriptionId
+from desired_state.model.payment import PaymentState
 from desired_state.model.policy import Policy, policy_for
 from desired_state.queries.blocked import list_blocked
 from desired_state.queries.events import list_events
@@ -12,8 +13,12 @@ from desired_state.queries.fleet import list_nodes
 from desired_state.queries.key import show_key
 from desired_state.queries.keys import KeyFilter, list_keys
 from desired_state.queries.node import show_node
+from desired_state.queries.payments import list_payments, show_payment
+from desired_state.queries.people import list_people, show_person
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.queries.requests import open_requests
+from desired_state.queries.subscription import show_subscription
+from desired_state.queries.subscriptions import SubscriptionFilter, list_subscriptions
 from desired_state.queries.tariffs import list_tariffs
 from desired_state.scheduling.place import place_keys
 from desired_state.store.tables.types import DESIRED, STATUS
@@ -49,11 +54,48 @@ async def ask_everything(store):
             "requests": await open_requests(session),
             "tariffs": await list_tariffs(session),
             "inputs": inputs,
+            **await ask_the_shop(session, now),
             "nobody": [
                 await show_node(session, NodeName("nobody")),
                 await show_key(session, KeyId("aaaaaaaaaa"), now),
+                await show_subscription(session, SubscriptionId("aaaaaaaaaa"), now),
+                await show_person(session, person=PersonId(99)),
+                await show_payment(session, PaymentId(99)),
             ],
         }
+
+
+async def ask_the_shop(session, now):
+    """Run every query of people, subscriptions and payments."""
+    held = await list_subscriptions(session, now)
+    people = await list_people(session)
+    payments = await list_payments(session)
+    return {
+        "subscriptions": held,
+        "subscription details": [
+            await show_subscription(session, one.subscription.id, now) for one in held
+        ],
+        "subscriptions by filter": [
+            await list_subscriptions(session, now, SubscriptionFilter(**chosen))
+            for chosen in (
+                {"in_force": True},
+                {"in_force": False},
+                {"person": PersonId(1)},
+                {"tariff": "month-nl"},
+                {"limit": 1},
+            )
+        ],
+        "people": people,
+        "person details": [await show_person(session, person=one.person.id) for one in people],
+        "people by filter": [await list_people(session, banned=b) for b in (True, False)],
+        "payments": payments,
+        "payment details": [await show_payment(session, one.payment.id) for one in payments],
+        "payments by filter": [
+            *[await list_payments(session, state=state) for state in PaymentState],
+            await list_payments(session, person=PersonId(1)),
+            await list_payments(session, limit=1),
+        ],
+    }
 
 
 @pytest.mark.story("missing-relationship")
@@ -67,7 +109,9 @@ async def test_every_query_answers_over_a_data_set(store, name):
     assert set(scene.keys) <= {key.key.id for key in shown["keys"]}
     assert None not in shown["node details"]
     assert None not in shown["key details"]
-    assert [None, None] == shown["nobody"]
+    assert [None] * 5 == shown["nobody"]
+    assert None not in shown["subscription details"]
+    assert None not in shown["payment details"]
     every_node = {node.name for node in shown["nodes"]}
     for detail in shown["key details"]:
         assert every_node == {explanation.node for explanation in detail.nodes}
@@ -96,6 +140,15 @@ async def test_two_queries_never_say_different_things_of_one_thing(store, name):
         stays = tuple(p.node for p in detail.placements if p.leaving is None)
         assert summary.nodes == stays
         assert summary.live >= sum(node.is_live for node in detail.nodes)
+    for summary, detail in zip(shown["subscriptions"], shown["subscription details"], strict=True):
+        assert summary == detail.summary
+        assert summary.live >= detail.served
+        told = {(one.key, one.node) for one in detail.nodes}
+        assert {(key.key.id, node) for key in summary.keys for node in key.nodes} <= told
+    assert list(shown["people"]) == shown["person details"]
+    assert list(shown["payments"]) == shown["payment details"]
+    in_force, ended, *_ = shown["subscriptions by filter"]
+    assert len(shown["subscriptions"]) == len(in_force) + len(ended)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

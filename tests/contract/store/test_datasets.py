@@ -40,7 +40,7 @@ from tests.data.datasets import DATASETS
 
 ASKED_FOR = {
     "trial", "expired", "over quota", "banned", "key on all nodes", "half-moved", "unschedulable",
-    "debt on a dead node", "orphaned payment", "adopted and foreign clients",
+    "debt on a dead node", "orphaned payment", "adopted and foreign clients", "frozen", "refunded",
 }  # fmt: skip
 
 
@@ -104,6 +104,7 @@ def status_from(row: NodeStatusRow) -> NodeStatus:
         ("expired", EndedBy.EXPIRY),
         ("over quota", EndedBy.QUOTA),
         ("banned", EndedBy.PERSON),
+        ("frozen", EndedBy.PERSON),
         ("half-moved", None),
     ],
 )

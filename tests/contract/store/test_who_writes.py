@@ -4,19 +4,26 @@ import pytest
 from sqlalchemy import func, select
 
 from desired_state.commands import (
+    devices,
     installation,
     keys,
     manifests,
     nodes,
+    payments,
+    people,
+    purchases,
     rebalance,
     requests,
     sources,
     subscriptions,
+    tariffs,
 )
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings
+from desired_state.model.device import identify_device
 from desired_state.model.ids import KeyId, SubscriptionId
 from desired_state.model.node import Mode
+from desired_state.model.quantities import Money
 from desired_state.model.request import RequestKind
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
@@ -61,8 +68,9 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await keys.revoke(work, issued.key.id)
     await subscriptions.create(work, make_tariff().name)
     await subscriptions.extend(work, subscription, 1)
-    await subscriptions.suspend(work, subscription)
-    await subscriptions.resume(work, subscription)
+    await subscriptions.freeze(work, subscription)
+    await subscriptions.unfreeze(work, subscription)
+    await use_the_shop(work)
     await requests.ask(work, RequestKind.RECONCILE)
     await rebalance.rebalance(work)
     await requests.approve(work, "0123456789abcdef")
@@ -71,13 +79,43 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await sources.hand_over(work, "fleet", "another")
 
 
+async def use_the_shop(work: UnitOfWork) -> None:
+    """Call each command of the shop, on a fleet with room."""
+    await manifests.apply_bundle(
+        work,
+        make_bundle(
+            make_node_spec("nl-1", weight=3.0), make_node_spec("nl-2"), make_tariff(),
+            make_tariff("year", days=365), make_tariff("trial", trial=True, prices=()),
+            revision="r3",
+        ),
+    )  # fmt: skip
+    met = await people.meet(work, 7001, language="ru")
+    ordered = await purchases.sell(work, met.person.id, make_tariff().name, currency="RUB")
+    charge = payments.Charge("manual", "a")
+    paid = await payments.record(work, charge, ordered.purchase.price, ordered.purchase.id)
+    given = await purchases.trial(work, met.person.id, make_tariff("trial").name)
+    assert given.purchase.subscription is not None
+    await tariffs.change(work, given.purchase.subscription, make_tariff("year").name)
+    device = identify_device("a phone")
+    await devices.see(work, given.purchase.subscription, device)
+    await devices.forget(work, given.purchase.subscription, device)
+    await payments.record_refund(work, charge, Money("RUB", 1))
+    await payments.refund(work, paid.payment.id)
+    await people.ban(work, met.person.id)
+    await people.unban(work, met.person.id)
+
+
 def test_no_command_is_left_out() -> None:
     """A command that is added later is added above."""
     helpers = {
         "write_node", "find_node", "find_subscription", "find_tariff", "add_subscription",
-        "set_email_template",
+        "set_email_template", "begin_subscription", "changed", "add_key", "find_person",
+        "find_customer", "find_purchase", "find_payment", "check_tariff",
     }  # fmt: skip
-    modules = (installation, keys, manifests, nodes, rebalance, requests, sources, subscriptions)
+    modules = (
+        devices, installation, keys, manifests, nodes, payments, people, purchases, rebalance,
+        requests, sources, subscriptions, tariffs,
+    )  # fmt: skip
     commands = {
         name
         for module in modules
@@ -87,7 +125,8 @@ def test_no_command_is_left_out() -> None:
         if not name.startswith("_")
     }
 
-    used = set(use_every_command.__code__.co_names) | {"pause", "resume", "cordon", "uncordon"}
+    used = {*use_every_command.__code__.co_names, *use_the_shop.__code__.co_names}
+    used |= {"pause", "resume", "cordon", "uncordon"}
     assert commands - helpers - {"drain", "undrain"} <= used
 
 

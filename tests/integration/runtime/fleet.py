@@ -138,11 +138,11 @@ class Fleet:
 
     async def suspend(self, key: KeyId) -> None:
         owner = await self.owner(key)
-        await self.run(lambda work: subscriptions.suspend(work, owner))
+        await self.run(lambda work: subscriptions.freeze(work, owner))
 
     async def resume(self, key: KeyId) -> None:
         owner = await self.owner(key)
-        await self.run(lambda work: subscriptions.resume(work, owner))
+        await self.run(lambda work: subscriptions.unfreeze(work, owner))
 
     async def owner(self, key: KeyId) -> SubscriptionId:
         async with self.controller.store.reading() as session:

@@ -497,7 +497,7 @@ COMMANDS = {
     "issue": lambda work, key, owner: keys.issue(work, MONTH),
     "rotate": lambda work, key, owner: keys.rotate(work, key),
     "revoke": lambda work, key, owner: keys.revoke(work, key),
-    "suspend": lambda work, key, owner: subscriptions.suspend(work, owner),
+    "suspend": lambda work, key, owner: subscriptions.freeze(work, owner),
     "extend": lambda work, key, owner: subscriptions.extend(work, owner, 30),
     "request": lambda work, key, owner: requests.ask(work, RequestKind.RECONCILE, node=NL1),
 }

@@ -1,0 +1,1 @@
+"""`x3fleet subscriptions ...`. Not here: rules (`desired_state.commands`)."""
