@@ -142,6 +142,7 @@ COMMANDS = (
     ),
     ("moves list", "cli.moves:list_moves", "List keys on their way, and how long it takes."),
     ("rebalance", "cli.moves:rebalance", "Move the fewest keys that even nodes out."),
+    ("capacity", "cli.capacity:capacity", "Show how full nodes are, and what should be done."),
     ("events", "cli.events:events", "Show what happened on nodes and to keys."),
     (
         "notifications list",

@@ -6,6 +6,7 @@ tests that want a service like theirs. Not here: the loop (`daemon`), what a par
 
 from controller.daemon import Daemon, Extra
 from controller.jobs.alerts import Alerts
+from controller.jobs.capacity import SAMPLED_EVERY_S, CapacitySamples
 from controller.jobs.retention import Retention
 from controller.jobs.snapshot import FleetView
 from controller.jobs.webhooks import WebhookSender
@@ -25,6 +26,8 @@ def equip(daemon: Daemon, settings: ServiceSettings) -> None:
     daemon.extras.append(Extra("webhooks", sender.run))
     alerts = Alerts(store, settings.alerts, clock, told=sender.wake)
     daemon.jobs.append(Job("alerts", settings.alerts.every_s, alerts.run, leads=True))
+    capacity = CapacitySamples(store, clock)
+    daemon.jobs.append(Job("capacity", SAMPLED_EVERY_S, capacity.run, leads=True))
     retention = Retention(store, settings.retention, clock)
     daemon.jobs.append(Job("retention", settings.retention.every_s, retention.run, leads=True))
 

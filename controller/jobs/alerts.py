@@ -5,7 +5,7 @@ pass or a restart loses nothing. `decide` is pure. Callers: service, on one repl
 Not here: delivering (`webhooks`, the bot), metrics and their rules.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ from controller.settings import AlertSettings
 from controller.telemetry import events
 from controller.telemetry.snapshot import FleetSnapshot, SeenCondition, SeenNode
 from desired_state.model.node import Mode
+from desired_state.scheduling.capacity import Signal, find_signals
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.tables.status import AlertRow, NotificationRow
@@ -28,6 +29,8 @@ FLEET = "fleet/Unreachable"
 """The one alert for all nodes when most of them cannot be reached."""
 FEWEST = 3
 """Nodes that must be unreachable before one message stands for them."""
+CAPACITY = "Capacity"
+"""The condition of every signal to grow or shrink."""
 _DIGITS = 12
 _SILENT = frozenset({"Mode", "TornList"})
 """Reasons that nobody needs to be told of: wanted, or gone with the next look."""
@@ -49,7 +52,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong now. `key`: what it is about; `since`: if that is known."""
+    """Something that is wrong now, or that should be done. `key`: what it is about.
+
+    `since`: if that is known. `hold_s`: its own time before people are told; None: that of the settings.
+    """
 
     key: str
     condition: str
@@ -58,6 +64,7 @@ class Trouble:
     message: str = ""
     node: str = ""
     since: datetime | None = None
+    hold_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +99,16 @@ class Decision:
 # -- what is wrong ---------------------------------------------------------------------------------
 
 
-def find_troubles(fleet: FleetSnapshot, share: float) -> tuple[Trouble, ...]:
-    """Name everything that is wrong, sorted by key.
+def find_troubles(
+    fleet: FleetSnapshot, share: float, told: Mapping[str, str] | None = None
+) -> tuple[Trouble, ...]:
+    """Name everything that is wrong or should be done, sorted by key.
 
     Args:
         fleet: as stored.
         share: when more than this share of the visited nodes is unreachable, one trouble is added for
             all of them.
+        told: node by key of the alerts that people know of.
     """
     found = [trouble for node in fleet.nodes for trouble in _of_node(node)]
     visited = sum(node.mode is not Mode.PAUSED for node in fleet.nodes)
@@ -118,7 +128,22 @@ def find_troubles(fleet: FleetSnapshot, share: float) -> tuple[Trouble, ...]:
         for source in fleet.sources
         if source.fault
     ]
+    rooms = fleet.capacity
+    found += [_asked(signal) for signal in find_signals(rooms.nodes, rooms.groups, told or {})]
     return tuple(sorted(found, key=lambda trouble: trouble.key))
+
+
+def _asked(signal: Signal) -> Trouble:
+    """A wish for one node more or less: nothing is wrong, and somebody should act."""
+    return Trouble(
+        signal.key,
+        CAPACITY,
+        signal.direction.value,
+        Severity.WARNING,
+        signal.message,
+        signal.node,
+        hold_s=signal.hold_s,
+    )
 
 
 def _of_node(node: SeenNode) -> Iterable[Trouble]:
@@ -155,7 +180,7 @@ def decide(
     | trouble | alert          | then                                                              |
     | ------- | -------------- | ----------------------------------------------------------------- |
     | yes     | none           | it begins, as of the trouble's own since                          |
-    | yes     | not told       | told once it has held for `hold_s`                                |
+    | yes     | not told       | told once it has held for `hold_s`, its own or the settings'      |
     | yes     | told           | nothing; a gap that began is forgotten                            |
     | no      | any            | a gap begins; after `recover_s` it is over, told if people know   |
 
@@ -165,7 +190,7 @@ def decide(
     wrong = {trouble.key: trouble for trouble in troubles}
     standing = {alert.key: alert for alert in alerts}
     is_us = FLEET in wrong or FLEET in standing
-    hold, recover = timedelta(seconds=settings.hold_s), timedelta(seconds=settings.recover_s)
+    recover = timedelta(seconds=settings.recover_s)
     keep: list[Alert] = []
     fire: list[tuple[Alert, Trouble]] = []
     resolve: list[Alert] = []
@@ -174,6 +199,8 @@ def decide(
         known = standing.get(key)
         alert = _begin(trouble, now) if known is None else replace(known, cleared_at=None)
         is_hidden = is_us and key != FLEET and trouble.condition == "Unreachable"
+        own = settings.hold_s if trouble.hold_s is None else trouble.hold_s
+        hold = timedelta(seconds=own)
         if alert.notification is None and not is_hidden and now - alert.came_at >= hold:
             fire.append((alert, trouble))
         elif alert != known:
@@ -219,9 +246,11 @@ class Alerts:
             StoreError: the database failed; the next pass decides again.
         """
         now = self.clock.now()
-        troubles = find_troubles(await self.read(self.store, now), self.settings.fleet_share)
+        fleet = await self.read(self.store, now)
         async with self.store.reading() as session:
             alerts = [_alert_from(row) for row in await session.scalars(select(AlertRow))]
+        told = {alert.key: alert.node for alert in alerts if alert.notification is not None}
+        troubles = find_troubles(fleet, self.settings.fleet_share, told)
         decision = decide(troubles, alerts, now, self.settings)
         if decision.is_empty:
             return decision

@@ -16,9 +16,11 @@ from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
 from controller.settings import RetentionSettings
 from controller.telemetry import events
 from desired_state.model.generation import JournalState
+from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import PlanApprovalRow, RequestRow
+from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
     ApprovalStartedRow,
@@ -110,6 +112,7 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
             (RemoteGenerationRow.state == JournalState.GONE.value)
             & (RemoteGenerationRow.gone_at < before(settings.tombstones_days)),
         ),
+        _rule(CapacitySampleRow, CapacitySampleRow.at < now - TREND_OVER),
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
         # A request whose answer is gone would be done again: the request goes first, elsewhere.
         _rule(RequestAnswerRow, (RequestAnswerRow.at < before(settings.answers_days)) & ~asked),

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.telemetry.snapshot import (
     FleetSnapshot,
+    SeenCapacity,
     SeenCondition,
     SeenNode,
     SeenSource,
@@ -22,6 +23,7 @@ from controller.telemetry.snapshot import (
 )
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName, Revision
+from desired_state.queries.capacity import read_capacity
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import (
@@ -98,6 +100,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         debts = await _debts(connection, lost)
         wanted = await _wanted(connection, lost)
         sources = await _sources(session)
+        capacity = await read_capacity(session, now)
     nodes = tuple(
         SeenNode(
             name=node.name,
@@ -109,7 +112,8 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         )
         for node in declared
     )
-    return FleetSnapshot(now, nodes, sources)
+    rooms = SeenCapacity(capacity.nodes, capacity.groups, frozenset(capacity.told))
+    return FleetSnapshot(now, nodes, sources, rooms)
 
 
 def _stored(row: dict[str, Any] | None, wanted: dict[str, int]) -> dict[str, Any]:

@@ -139,4 +139,4 @@ PRIORITIES = (100, 50, 0, -100)
 """A customer's change, reconcile now, a retry, routine."""
 LEASES = ("x3fleet",)
 """What one replica of an installation does for all: jobs that must not run twice."""
-SKIPPING_JOBS = ("place", "resync", "alerts", "retention")
+SKIPPING_JOBS = ("place", "resync", "alerts", "capacity", "retention")

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode
+from desired_state.scheduling.capacity import Group, NodeRoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,19 @@ class SeenSource:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenCapacity:
+    """How full nodes and groups are. `told`: keys of the signals that people were told of."""
+
+    nodes: tuple[NodeRoom, ...] = ()
+    groups: tuple[Group, ...] = ()
+    told: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """Everything that was read at `at`; nodes sorted by name."""
 
     at: datetime
     nodes: tuple[SeenNode, ...] = ()
     sources: tuple[SeenSource, ...] = ()
+    capacity: SeenCapacity = SeenCapacity()

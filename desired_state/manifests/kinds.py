@@ -40,6 +40,7 @@ from desired_state.manifests.fields import (
     Wait,
     wrong,
 )
+from desired_state.manifests.scaling import Scaling
 from desired_state.model.errors import InvalidValue
 from desired_state.model.node import DeletionPolicy, Mode
 from desired_state.model.ownership import check_template
@@ -337,6 +338,7 @@ class PolicySpecDocument(Part):
     resync: ResyncTime | None = None
     """How far apart looks at a node are; 15s at least. Default: 60s, or 5m when all is quiet."""
     load: Load = Load()
+    scaling: Scaling = Scaling()
     email_template: (
         Annotated[str, StringConstraints(max_length=64), AfterValidator(_template)] | None
     ) = None

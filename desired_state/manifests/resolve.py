@@ -156,6 +156,7 @@ def _policy(spec: PolicySpecDocument, base: Policy) -> Policy:
         "require_xray": spec.require_xray,
         "resync_s": spec.resync,
         "load": replace(base.load, **_given(spec.load.model_dump())),
+        "scaling": replace(base.scaling, **spec.scaling.said()),
     }
     return replace(base, **_given(said))
 

@@ -34,6 +34,23 @@ class LoadWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """When the fleet should get a node, or can do without one. Shares are fractions of 1.
+
+    `label`: nodes with one value of it are a group; "": nobody is told anything. `head_room`: less than
+    this free asks for a node. `spare`: this much free without a node, and it may go. `hysteresis`: how
+    far beyond its limit a signal goes on. `out_after_s`, `in_after_s`: how long either must hold.
+    """
+
+    label: str = ""
+    head_room: float = 0.20
+    spare: float = 0.50
+    hysteresis: float = 0.05
+    out_after_s: int = 120
+    in_after_s: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Values that operators may change. Shares are fractions of 1, times seconds.
 
@@ -64,6 +81,7 @@ class Policy:
     rebalance: Rebalance = Rebalance.ASKED
     require_xray: bool = True
     load: LoadWeights = LoadWeights()
+    scaling: Scaling = Scaling()
     resync_s: int | None = None
     """Looks at a node are so far apart; None: 60 s with something pending, 5 min without."""
 

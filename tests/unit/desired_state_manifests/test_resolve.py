@@ -3,6 +3,7 @@
 import pytest
 
 from desired_state.manifests.bundle import Bundle
+from desired_state.manifests.errors import ManifestError
 from desired_state.model.node import (
     AuthRefs,
     DeletionPolicy,
@@ -13,7 +14,7 @@ from desired_state.model.node import (
     Tls,
     TlsKind,
 )
-from desired_state.model.policy import LoadWeights, MoveOrder, Policy
+from desired_state.model.policy import LoadWeights, MoveOrder, Policy, Rebalance, Scaling
 from desired_state.model.quantities import Money
 from desired_state.model.tariff import NodeSelector, Tariff
 
@@ -168,9 +169,12 @@ def test_a_policy_says_every_value_that_an_operator_may_change(load, node) -> No
           unknownCreateWait: 90s
           failoverAfter: 0s
           moveOrder: create-first
+          rebalance: automatic
           requireXray: false
           resync: 15s
           load: {keys: 2, traffic: 1, cpu: 0.5, memory: 0.25}
+          scaling:
+            {label: country, headRoom: 0.1, spare: 0.6, hysteresis: 0.02, outAfter: 1m, inAfter: 2h}
           emailTemplate: "y-{key}.{generation}"
         """,
     )
@@ -199,9 +203,11 @@ def test_a_policy_says_every_value_that_an_operator_may_change(load, node) -> No
             unknown_create_wait_s=90,
             failover_after_s=0,
             move_order=MoveOrder.CREATE_FIRST,
+            rebalance=Rebalance.AUTOMATIC,
             require_xray=False,
             resync_s=15,
             load=LoadWeights(2, 1, 0.5, 0.25),
+            scaling=Scaling("country", 0.1, 0.6, 0.02, 60, 7200),
         ),
     )
     assert strict == bundle.policies
@@ -249,3 +255,15 @@ def test_references_show_no_value(load, node) -> None:
     text = node.replace("{env: NL1_TOKEN}", "{ciphertext: gAAAAABsecret}")
 
     assert "gAAAAABsecret" not in repr(load(text))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    ["{headRoom: 0.45}", "{spare: 0.25}", "{hysteresis: 0.2}", "{headRoom: 0.5, spare: 0.5}"],
+)
+def test_limits_of_scaling_too_near_to_each_other_are_refused(load, node, limits) -> None:
+    """A node would be added and taken away for ever."""
+    text = POLICY.format("default", f"{{scaling: {limits}}}")
+
+    with pytest.raises(ManifestError, match="spare too near to headRoom"):
+        load(node + "---\n" + text)
