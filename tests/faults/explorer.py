@@ -34,6 +34,19 @@ SWAPPED = "a stranger took over the email of a client that the untrue list still
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 
 
+THIRDS = 10
+"""Faults that are drawn for each sampled pair."""
+
+
+def _with_another(rng: Random, plan: Plan, options: list[tuple[Fault, ...]]) -> Plan:
+    """Add a fault at a later effect; the plan itself where there is none."""
+    later = range(max(plan) + 1, len(options))
+    if not later:
+        return plan
+    at = rng.choice(later)
+    return {**plan, at: rng.choice(options[at])}
+
+
 @dataclass
 class Report:
     """What was tried and what broke. `violations`: scenario, version, plan, message."""
@@ -109,17 +122,23 @@ class Explorer:
                         yield {**first, later: fault}
 
     def triples(self, rng: Random, sample: int) -> Iterator[Plan]:
-        """Draw that many triples: each fault at an effect that the ones before it led to."""
+        """Draw that many triples: each fault at an effect that the ones before it led to.
+
+        Finding out what a pair leads to costs more than trying a plan: each pair that is drawn is used
+        for several thirds.
+        """
         singles = list(self.singles())
-        for _ in range(sample):
-            plan = dict(rng.choice(singles))
-            for _ in range(2):
-                options = self._options(plan, 1)
-                later = range(max(plan) + 1, len(options))
-                if later:
-                    at = rng.choice(later)
-                    plan[at] = rng.choice(options[at])
-            yield plan
+        after: dict[int, list[tuple[Fault, ...]]] = {}
+        drawn = 0
+        while drawn < sample:
+            number = rng.randrange(len(singles))
+            if number not in after:
+                after[number] = self._options(singles[number], 1)
+            pair = _with_another(rng, singles[number], after[number])
+            options = self._options(pair, 1)
+            for _ in range(min(THIRDS, sample - drawn)):
+                yield _with_another(rng, pair, options)
+                drawn += 1
 
     def menu(self) -> Iterator[tuple[str, tuple[Fault, ...]]]:
         """Name each effect of the run without faults, with the faults that it could meet."""

@@ -15,7 +15,7 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 DEEP = bool(os.environ.get("X3FLEET_TEST_DEEP"))
 TRIPLES = 1_000_000
 """Sampled by `make deep`, shared out over all worlds."""
-SHARES = 4
+SHARES = 20
 
 WORLDS = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
 PAIRED = [
