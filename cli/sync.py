@@ -172,6 +172,7 @@ def _document(source: "SourceView") -> dict[str, Any]:
         "error": _error(source.code, source.error, source.faults) if source.code else None,
         "since": source.since,
         "checked_at": source.checked_at,
+        "looked_at": source.looked_at,
         "nodes": source.nodes,
         "orphans": [{"node": one.node, "draining": one.draining} for one in source.orphans],
     }

@@ -219,10 +219,14 @@ class Bind(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class ReserveDeletes(Effect[bool]):
-    """Take `count` deletes from the fleet's share of the last 10 minutes; False when it is used up."""
+    """Take deletes from the fleet's share of the last 10 minutes; False when it is used up.
+
+    `emails`: what is to be deleted, lower-cased and sorted; one that this node took within that time
+    counts once, however often its delete has to be tried.
+    """
 
     node: NodeName
-    count: int
+    emails: tuple[str, ...]
     owned: int
     epoch: Epoch
     now: datetime

@@ -13,7 +13,7 @@ from controller.core.turn import Turn
 def reserve(turn: Turn) -> Steps[None]:
     """Take this turn's deletes from the fleet's share, each once; hold back those that it refuses.
 
-    A delete that was answered and did nothing was taken then: trying it again takes nothing more.
+    One that is tried again takes nothing more: not done it is in the journal, unknown in what was taken.
     """
     plan = turn.checked.allowed
     debts = {a.email.lower() for a in plan.actions if a.row is not None and a.row.delete_attempts}
@@ -37,7 +37,13 @@ def reserve(turn: Turn) -> Steps[None]:
 
 def _ask(turn: Turn, emails: frozenset[str]) -> Steps[bool]:
     allowed = yield from perform(
-        ReserveDeletes(turn.target.node, len(emails), turn.plan.owned, turn.desired.epoch, turn.now)
+        ReserveDeletes(
+            turn.target.node,
+            tuple(sorted(emails)),
+            turn.plan.owned,
+            turn.desired.epoch,
+            turn.now,
+        )
     )
     if allowed:
         turn.reserved |= emails

@@ -130,6 +130,18 @@ def find_troubles(
     ]
     rooms = fleet.capacity
     found += [_asked(signal) for signal in find_signals(rooms.nodes, rooms.groups, told or {})]
+    found += [
+        Trouble(
+            f"source/{source.name}/silent",
+            "Source",
+            "Silent",
+            Severity.WARNING,
+            f"nobody looks at {source.name} any more: is x3fleet sync at work?",
+            since=source.silent_since,
+        )
+        for source in fleet.sources
+        if source.silent_since is not None
+    ]
     return tuple(sorted(found, key=lambda trouble: trouble.key))
 
 

@@ -41,6 +41,9 @@ _KEY = cast("Table", KeyRow.__table__)
 _SEED = cast("Table", KeyGenerationRow.__table__)
 _HERE = cast("Table", PlacementRow.__table__)
 _NEXT = _HERE.alias("successor")
+SILENT_S = 900.0
+"""Three times as long as whoever follows a source of manifests lets pass between two signs of life."""
+MISSED_BEATS = 3
 _OUT_OF_REACH = frozenset({"Unreachable", "Stalled", "Paused"})
 
 
@@ -99,7 +102,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         lost = [n.name for n in declared if _is_out_of_reach(status.get(n.name))]
         debts = await _debts(connection, lost)
         wanted = await _wanted(connection, lost)
-        sources = await _sources(session)
+        sources = await _sources(session, now)
         capacity = await read_capacity(session, now)
     nodes = tuple(
         SeenNode(
@@ -234,7 +237,7 @@ async def _wanted(
     }
 
 
-async def _sources(session: AsyncSession) -> tuple[SeenSource, ...]:
+async def _sources(session: AsyncSession, now: datetime) -> tuple[SeenSource, ...]:
     rows = await session.scalars(select(ManifestSourceRow).order_by(ManifestSourceRow.name))
     return tuple(
         SeenSource(
@@ -243,6 +246,15 @@ async def _sources(session: AsyncSession) -> tuple[SeenSource, ...]:
             fetched=row.fetched_revision,
             fault=row.error_code,
             failing_since=row.error_since,
+            silent_since=_silent_since(row, now),
         )
         for row in rows
     )
+
+
+def _silent_since(row: ManifestSourceRow, now: datetime) -> datetime | None:
+    """Since when nobody was heard of who follows a source; None where nobody does, or not for long."""
+    if row.looked_at is None:
+        return None
+    patience = max(MISSED_BEATS * row.looks_every_s, SILENT_S)
+    return row.looked_at if now - row.looked_at > timedelta(seconds=patience) else None

@@ -207,19 +207,26 @@ async def _reserve(
             JOURNAL.c.key.is_not(None), JOURNAL.c.state != JournalState.GONE.value
         )
     )
+    recent = DELETE_BUDGET.c.at > effect.now - window
     taken = await connection.scalar(
-        select(func.coalesce(func.sum(DELETE_BUDGET.c.deletes), 0)).where(
-            DELETE_BUDGET.c.at > effect.now - window
-        )
+        select(func.coalesce(func.sum(DELETE_BUDGET.c.deletes), 0)).where(recent)
     )
+    known = await connection.scalars(
+        select(DELETE_BUDGET.c.emails).where(recent, DELETE_BUDGET.c.node == effect.node)
+    )
+    # A delete whose answer was lost is sent again: nobody loses more by that.
+    fresh = sorted(set(effect.emails).difference(*known))
+    if not fresh:
+        return True
     limit = max(floor, int(part * max(owned or 0, effect.owned)))
-    if int(taken or 0) + effect.count > limit:
+    if int(taken or 0) + len(fresh) > limit:
         return False
     await connection.execute(
         delete(DELETE_BUDGET).where(DELETE_BUDGET.c.at < effect.now - BUDGET_KEPT)
     )
     row = {
-        "node": effect.node, "deletes": effect.count, "owned": effect.owned, "at": effect.now,
+        "node": effect.node, "deletes": len(fresh), "emails": fresh,
+        "owned": effect.owned, "at": effect.now,
     }  # fmt: skip
     await connection.execute(DELETE_BUDGET.insert(), [row])
     return True

@@ -261,12 +261,14 @@ def _about_all(snapshot: FleetSnapshot, now: datetime) -> Iterator[GaugeMetricFa
     well = GaugeMetricFamily(
         "x3fleet_source_last_success_timestamp_seconds",
         # A look that finds nothing new writes nothing: without a fault the source is well now.
-        "Until when a source of manifests was well: now, or since when it fails.",
+        "Until when a source of manifests was well: now, or since when it fails or nobody looks at it.",
         labels=("source",),
     )
     for source in snapshot.sources:
         info.add_metric((source.name, source.revision), 1.0)
-        well.add_metric((source.name,), (source.failing_since or now).timestamp())
+        well.add_metric(
+            (source.name,), (source.failing_since or source.silent_since or now).timestamp()
+        )
     yield from (info, well)
 
 

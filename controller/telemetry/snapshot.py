@@ -66,7 +66,8 @@ class SeenSource:
     """Where manifests come from, and the revision in use ("": none yet).
 
     `fault`: code of what is wrong with it, else ""; `failing_since`: since when something is.
-    `fetched`: the newest revision that could be read, good or not.
+    `fetched`: the newest revision that could be read, good or not. `silent_since`: when whoever follows it
+    was last heard of, once that is too long ago.
     """
 
     name: str
@@ -74,6 +75,7 @@ class SeenSource:
     fetched: str = ""
     fault: str = ""
     failing_since: datetime | None = None
+    silent_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

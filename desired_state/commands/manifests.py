@@ -252,6 +252,8 @@ async def _remember(
         source.fetched_revision, source.fetched_at = bundle.revision, work.now
     source.error_code, source.error, source.faults, source.error_since = "", "", [], None
     source.checked_at, source.revision = work.now, revision
+    # Whoever follows it says so again at once: after an apply by hand nobody is waited for.
+    source.looked_at = None
     work.audit(
         "manifests_applied",
         f"source/{bundle.source}",

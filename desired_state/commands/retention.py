@@ -23,6 +23,7 @@ from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
     MoveRow,
+    NotificationReplayRow,
     PlanApprovalRow,
     RequestRow,
     SubscriptionRow,
@@ -129,6 +130,9 @@ def _rules(settings: PruneSettings, now: datetime) -> Iterator[_Rule]:
         & or_(RequestRow.node.is_(None), answered),
     )
     yield _Rule(PlanApprovalRow, PlanApprovalRow.at < before(days=settings.approvals_days))
+    # A wish is followed once, by its number: one that is as old as an answered request is history.
+    replays = NotificationReplayRow.at < before(days=settings.requests_days)
+    yield _Rule(NotificationReplayRow, replays)
     yield _Rule(
         KeyRow,
         _forgotten(before(days=settings.keys_days)),

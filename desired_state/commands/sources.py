@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from desired_state.commands.errors import CommandError, NotFound
 from desired_state.manifests.errors import ManifestError, ManifestSourceUnavailable
@@ -118,6 +118,21 @@ async def record_fault(work: UnitOfWork, source: str, fault: SourceFault) -> boo
         faults=len(fault.faults),
     )
     return True
+
+
+async def tell_followed(work: UnitOfWork, source: str, every_s: float) -> None:
+    """Keep that somebody follows a source; wakes nobody, and is no change of what is wanted.
+
+    Args:
+        work: the transaction.
+        source: its name; one that was never read is left alone.
+        every_s: how often it is looked at.
+    """
+    await work.session.execute(
+        update(ManifestSourceRow)
+        .where(ManifestSourceRow.name == source)
+        .values(looked_at=work.now, looks_every_s=int(every_s))
+    )
 
 
 async def hand_over(work: UnitOfWork, old: str, new: str) -> int:

@@ -17,7 +17,14 @@ from desired_state.commands.apart import Apart, StillBusy
 from desired_state.commands.differences import Difference
 from desired_state.commands.errors import CommandError
 from desired_state.commands.manifests import apply_bundle, is_applied, plan_bundle
-from desired_state.commands.sources import FaultReason, SourceFault, fault_of, is_news, record_fault
+from desired_state.commands.sources import (
+    FaultReason,
+    SourceFault,
+    fault_of,
+    is_news,
+    record_fault,
+    tell_followed,
+)
 from desired_state.manifests.bundle import Bundle
 from desired_state.manifests.errors import ManifestError, ManifestSourceUnavailable
 from desired_state.manifests.loader import read_bundle
@@ -34,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 GRACE_S = 5.0
 """How long a source may take to notice by itself that its time is over, and checking its files."""
+BEAT_S = 300.0
+"""How often the database is told that somebody follows the source, though nothing is new."""
 _PLACES = 20
 """Of many faults a log line names the first; all are stored."""
 
@@ -91,14 +100,27 @@ class ManifestSync:
         self._known: tuple[str, Bundle | ManifestError] | None = None
         self._told: SourceFault | None = None
         self._grace_s = GRACE_S
+        self._beat_at_s = 0.0
 
     async def run(self) -> None:
         """Look every so often, until cancelled; the time of a look is not added to the pause."""
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
-            await self.look()
+            found = await self.look()
+            if found.differences is not None or loop.time() >= self._beat_at_s:
+                await self.beat()
+                self._beat_at_s = loop.time() + BEAT_S
             await asyncio.sleep(max(0.0, began_s + self._settings.every_s - loop.time()))
+
+    async def beat(self) -> None:
+        """Keep that the source is followed: one that dies without a word is missed by that."""
+        name = self._source.name
+        try:
+            async with begin(self._store, f"sync:{name}") as work:
+                await tell_followed(work, name, self._settings.every_s)
+        except StoreError as error:
+            log.warning(events.SOURCE_NOT_STORED, source=name, error=str(error))
 
     async def look(self) -> Look:
         """Look once; whatever is wrong with the source is told in the answer."""

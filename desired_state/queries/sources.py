@@ -27,7 +27,8 @@ class SourceView:
     """One source. `in_force`: what was fetched last is what is applied, and nothing is wrong.
 
     `faults`: each {file, line, column, field, message, hint}. `since`: since when it has been failing.
-    `checked_at`: when this was found so; a look that finds nothing new writes nothing.
+    `checked_at`: when this was found so; a look that finds nothing new writes nothing. `looked_at`: when
+    whoever follows the source told last that he does; None where nobody does.
     """
 
     source: str
@@ -40,6 +41,7 @@ class SourceView:
     faults: tuple[dict[str, Any], ...]
     since: datetime | None
     checked_at: datetime | None
+    looked_at: datetime | None
     nodes: int
     orphans: tuple[OrphanView, ...]
 
@@ -68,6 +70,7 @@ def _view(row: ManifestSourceRow, nodes: list[NodeRow]) -> SourceView:
         faults=tuple(row.faults),
         since=row.error_since,
         checked_at=row.checked_at,
+        looked_at=row.looked_at,
         nodes=sum(not node.orphaned for node in nodes),
         orphans=tuple(
             OrphanView(node.name, node_from(node).is_draining) for node in nodes if node.orphaned

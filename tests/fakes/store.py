@@ -78,7 +78,7 @@ class Deletes:
 
     at: datetime
     node: NodeName
-    count: int
+    emails: frozenset[str]
 
 
 def seed_of(key: KeyId, generation: Generation) -> bytes:
@@ -319,11 +319,16 @@ class FakeStore:
 
     def _reserve(self, effect: fx.ReserveDeletes, policy: Policy) -> bool:
         window = timedelta(seconds=policy.fleet_delete_window_s)
-        recent = sum(d.count for d in self.budget if effect.now - d.at < window)
+        recent = [d for d in self.budget if effect.now - d.at < window]
+        fresh = frozenset(effect.emails).difference(
+            *(d.emails for d in recent if d.node == effect.node)
+        )
+        if not fresh:
+            return True
         live = sum(r.state is JournalState.LIVE for r in self.journal.values())
         share = max(self.fleet_floor, int(policy.fleet_delete_share * max(live, effect.owned)))
-        if recent + effect.count > share:
+        if sum(len(d.emails) for d in recent) + len(fresh) > share:
             return False
         self.writes += 1
-        self.budget += (Deletes(effect.now, effect.node, effect.count),)
+        self.budget += (Deletes(effect.now, effect.node, fresh),)
         return True

@@ -79,7 +79,7 @@ class Safety:
         if isinstance(effect, fx.Write):
             self._before_write(world, world.panels[node], effect)
         elif isinstance(effect, fx.ReserveDeletes):
-            turn.reserved = (turn.reserved or 0) + effect.count
+            turn.reserved = (turn.reserved or 0) + len(effect.emails)
 
     def after(
         self, world: World, node: NodeName, effect: fx.Effect[object], result: object

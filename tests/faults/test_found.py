@@ -124,7 +124,25 @@ def test_a_debt_is_reserved_once_however_often_it_is_tried() -> None:
 
     run(world, rounds=10)
 
-    assert 1 == sum(deletes.count for deletes in world.store.budget)
+    assert 1 == sum(len(deletes.emails) for deletes in world.store.budget)
+
+
+@pytest.mark.parametrize("version", [V29, V32, V36])
+def test_a_delete_whose_answer_is_lost_again_and_again_takes_its_share_once(
+    version: Version,
+) -> None:
+    """Otherwise one bad connection uses up the share of the whole fleet, and nobody's key is deleted."""
+    world = settled(version, "abcd")
+    people.unwant(world.store, "a")
+    for _ in range(8):
+        deleting = number_of(world, fx.Write)
+        run(world, {deleting: Fault.LOST}, rounds=0)
+    tried = world.store.budget
+
+    run(world)
+
+    assert 1 == sum(len(deletes.emails) for deletes in tried)
+    assert email_of(version, "a") not in seen(world)
 
 
 @pytest.mark.parametrize("version", [V29, V36])

@@ -67,7 +67,8 @@ class ManifestSourceRow(DesiredRow):
     could be read, good or not. `error_code`: "" while all is well; `faults`: what is wrong with the
     fetched revision, each {file, line, column, field, message, hint}. `error_since`: since when the
     source has been failing, whatever the errors were. `checked_at`: when what stands here was found
-    so; a look that finds nothing new writes nothing.
+    so; a look that finds nothing new writes nothing. `looked_at`: when whoever follows the source told
+    last that he does, and `looks_every_s` how often he looks; None where nobody follows it.
     """
 
     __tablename__ = "manifest_source"
@@ -82,6 +83,8 @@ class ManifestSourceRow(DesiredRow):
     faults: Mapped[list[Any]] = mapped_column(default=list)
     error_since: Mapped[datetime | None]
     checked_at: Mapped[datetime | None]
+    looked_at: Mapped[datetime | None]
+    looks_every_s: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int]
 
 

@@ -180,7 +180,7 @@ class KeyUsageRow(StatusRow):
 
 
 class DeleteBudgetRow(StatusRow):
-    """Deletes that one turn took from the fleet's share; rows beyond the window count no more."""
+    """Deletes, by `emails`, that a turn took from the fleet's share; beyond the window they count no more."""
 
     __tablename__ = "delete_budget"
     __table_args__ = (Index(None, "at"), {"schema": STATUS})
@@ -188,6 +188,7 @@ class DeleteBudgetRow(StatusRow):
     id: Mapped[Serial]
     node: Mapped[str]
     deletes: Mapped[int]
+    emails: Mapped[list[Any]] = mapped_column(default=list)
     owned: Mapped[int]
     at: Mapped[datetime]
 

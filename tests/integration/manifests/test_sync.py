@@ -29,6 +29,7 @@ from desired_state.store.tables.desired import (
 )
 from desired_state.store.unit_of_work import begin
 from tests.integration.manifests.repositories import TOKEN, Repository, node, served
+from tests.integration.runtime.serving import eventually
 from tests.stores import Databases, FrozenClock, make_ready, opened, run_apart
 
 BAD = node("nl-1").replace("https://nl-1.example.net:2053", "https://nl-1.example.net:99999")
@@ -106,6 +107,40 @@ def of(scripted: Scripted, store: Store, **options: Any) -> ManifestSync:
     return ManifestSync(store, SyncSettings(), source=scripted, **options)
 
 
+# -- signs of life ---------------------------------------------------------------------------------
+
+
+async def test_who_follows_a_source_says_so_and_wakes_nobody(store) -> None:
+    """Even while nothing is new; a source that is only looked at once is followed by nobody."""
+    sync = of(Scripted(nl(1)), store)
+    await sync.look()
+    once = await source(store)
+    before = await written(store)
+
+    async def is_told() -> bool:
+        return (await source(store)).looked_at is not None
+
+    running = asyncio.create_task(sync.run())
+    await eventually(is_told)
+    running.cancel()
+
+    assert once.looked_at is None
+    assert store.clock.now() == (await source(store)).looked_at
+    assert before == await written(store)
+
+
+async def test_a_revision_that_is_applied_by_hand_ends_the_following(store) -> None:
+    sync = of(Scripted(nl(1)), store)
+    await sync.look()
+    await sync.beat()
+    followed = await source(store)
+
+    await of(Scripted(nl(2), revision="r2"), store).look()
+
+    assert followed.looked_at is not None
+    assert (await source(store)).looked_at is None
+
+
 # -- one revision, whole ---------------------------------------------------------------------------
 
 
@@ -128,7 +163,8 @@ async def test_a_commit_adds_a_node_and_an_unchanged_one_writes_nothing(store, r
     assert SourceView(
         source=f"{repository.path}#main",
         fetched_revision=commit, fetched_at=now, applied_revision=commit, applied_at=now,
-        code="", error="", faults=(), since=None, checked_at=now, nodes=1, orphans=(),
+        code="", error="", faults=(), since=None, checked_at=now, looked_at=None, nodes=1,
+        orphans=(),
     ) == found  # fmt: skip
     assert found.in_force
 

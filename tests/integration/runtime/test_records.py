@@ -1,6 +1,7 @@
 """Records of a turn, on both databases: one transaction each, fenced, bulk, and read back as written."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from sqlalchemy import select
@@ -43,6 +44,7 @@ from tests.data.datasets import DE1, MONTH, NL1, NL2
 from tests.fakes.authorizer import writes_refused
 
 ONE, TWO = Generation(1), Generation(2)
+NUMBERS = count()
 SOLE = Epoch(1)
 """Of the first controller of a database."""
 
@@ -317,9 +319,11 @@ async def test_finalising_frees_the_node_that_waited(desk):
 # -- the fleet's share -----------------------------------------------------------------------------
 
 
-async def reserve(desk, count, node=NL1, owned=0):
+async def reserve(desk, number, node=NL1, owned=0, emails=None):
+    """Take so many deletes of emails that nobody took before, or these."""
     now = desk.store.clock.now()
-    return await desk.record(fx.ReserveDeletes(node, count, owned, SOLE, now))
+    fresh = tuple(f"x3f-{next(NUMBERS):010}-g1" for _ in range(number))
+    return await desk.record(fx.ReserveDeletes(node, emails or fresh, owned, SOLE, now))
 
 
 async def test_deletes_are_reserved_from_one_share_for_all_nodes(desk):
@@ -328,6 +332,18 @@ async def test_deletes_are_reserved_from_one_share_for_all_nodes(desk):
 
     assert [True, True, False] == taken
     assert 5 == sum(budget.deletes for budget in await desk.all(DeleteBudgetRow))
+
+
+async def test_a_delete_that_is_tried_again_takes_nothing_more_from_the_share(desk):
+    """After a lost answer, by another turn, or by the next process; on another node it is another one."""
+    emails = ("x3f-aaaaaaaaaa-g1", "x3f-bbbbbbbbbb-g1")
+    for _ in range(9):
+        assert await reserve(desk, 0, emails=emails)
+    assert await reserve(desk, 0, emails=(*emails, "x3f-cccccccccc-g1"))
+    assert await reserve(desk, 0, NL2, emails=emails)
+
+    assert [2, 1, 2] == [budget.deletes for budget in await desk.all(DeleteBudgetRow)]
+    assert not await reserve(desk, 1)
 
 
 async def test_a_large_fleet_may_delete_a_fifth(desk):
@@ -470,7 +486,7 @@ async def test_no_record_writes_desired_state(desk):
     async with writes_refused(desk.store, DESIRED) as refusals:
         for effect in (
             fx.Bind(NL1, (BoundInbound(InboundId(1), "vless", 443),), "d", "g", SOLE),
-            fx.ReserveDeletes(NL1, 1, 9, SOLE, now),
+            fx.ReserveDeletes(NL1, ("x3f-a-g1",), 9, SOLE, now),
             fx.StartApprovals(NL1, (Digest("e"),), SOLE),
             fx.JournalIntent(NL1, (row(key),), SOLE),
             fx.RecordRows(NL1, (live,), SOLE, (live.email,)),

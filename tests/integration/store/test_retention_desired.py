@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from desired_state.commands import keys, requests
+from desired_state.commands import keys, notifications, requests
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings, load_prune_settings
 from desired_state.model.errors import ConfigError
@@ -15,17 +15,24 @@ from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
     MoveRow,
+    NotificationReplayRow,
     RequestRow,
     RevisionCounterRow,
     WakeRow,
 )
-from desired_state.store.tables.status import KeyUsageRow, RemoteGenerationRow, RequestAnswerRow
+from desired_state.store.tables.status import (
+    KeyUsageRow,
+    NotificationRow,
+    RemoteGenerationRow,
+    RequestAnswerRow,
+)
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_bundle, make_node_spec, make_tariff
 from tests.data.datasets import NL1
 from tests.data.rows import apply, place
 
 SETTINGS = PruneSettings()
+TOLD = dict.fromkeys(("alert", "state", "severity", "node", "condition", "reason", "message"), "x")
 
 
 @pytest.fixture
@@ -107,6 +114,22 @@ async def test_a_request_goes_when_it_was_answered_long_ago_not_while_a_node_sti
     await prune(fleet, SETTINGS)
 
     assert ["owed"] == await all_of(fleet, RequestRow.token)
+
+
+async def test_a_wish_for_a_replay_goes_when_it_is_old(fleet) -> None:
+    async with fleet.recording() as session:
+        session.add(NotificationRow(id=1, at=fleet.clock.now(), **TOLD))
+    async with begin(fleet, "test") as work:
+        await notifications.replay(work, 1)
+    fleet.clock.advance(days=29)
+    young = await prune(fleet, SETTINGS)
+    fleet.clock.advance(days=2)
+
+    old = await prune(fleet, SETTINGS)
+
+    assert "notification_replay" not in young
+    assert 1 == old["notification_replay"]
+    assert [] == await all_of(fleet, NotificationReplayRow.id)
 
 
 async def test_a_key_deleted_long_ago_goes_with_its_seeds_and_moves(fleet) -> None:

@@ -7,6 +7,7 @@ import pytest
 from controller.jobs.snapshot import read_fleet
 from controller.telemetry.snapshot import SeenCondition, Withheld
 from desired_state.commands import keys, nodes
+from desired_state.commands.sources import tell_followed
 from desired_state.model.node import Mode
 from desired_state.store.tables.status import PlacementRow
 from desired_state.store.tables.types import DESIRED, STATUS
@@ -83,6 +84,32 @@ async def test_what_is_wanted_of_a_node_that_cannot_be_reached_is_counted_as_it_
 
     assert arrived != missing
     assert {"desired": 3, "pending": 2, "live": 3} == counts
+
+
+@pytest.mark.parametrize(
+    ("every_s", "minutes", "silent"),
+    [(60, 14, False), (60, 16, True), (1800, 89, False), (1800, 91, True)],
+)
+async def test_a_source_is_silent_when_who_follows_it_was_not_heard_of_for_too_long(
+    fleet, every_s, minutes, silent
+):
+    """A quarter of an hour, or three looks where these are rarer."""
+    async with begin(fleet, "test") as work:
+        await tell_followed(work, "fleet", every_s)
+    told_at = fleet.clock.now()
+    fleet.clock.advance(minutes=minutes)
+
+    (seen,) = (await read_fleet(fleet, fleet.clock.now())).sources
+
+    assert (told_at if silent else None) == seen.silent_since
+
+
+async def test_a_source_that_nobody_promised_to_follow_is_never_silent(fleet):
+    fleet.clock.advance(days=30)
+
+    (seen,) = (await read_fleet(fleet, fleet.clock.now())).sources
+
+    assert seen.silent_since is None
 
 
 async def issue(store, node=NL1):

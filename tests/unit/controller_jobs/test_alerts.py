@@ -249,3 +249,9 @@ def test_a_failing_source_of_manifests_is_a_trouble():
     well, broken = SeenSource("a", "r1"), SeenSource("b", "r1", fault="manifest_schema")
 
     assert ["source/b"] == keys(sources=(well, broken))
+
+
+def test_a_source_that_nobody_looks_at_any_more_is_a_trouble_of_its_own():
+    silent = SeenSource("b", "r1", fault="git_down", silent_since=START)
+
+    assert ["source/b", "source/b/silent"] == keys(sources=(SeenSource("a", "r1"), silent))

@@ -230,6 +230,14 @@ def test_a_source_is_well_until_it_fails_and_each_fault_is_counted_once(shown):
     assert before + 1 == metrics.REGISTRY.get_sample_value(*INVALID)
 
 
+def test_a_source_that_nobody_looks_at_any_more_was_well_until_then(shown):
+    silent = SeenSource("main", "abc", silent_since=START - timedelta(hours=2))
+
+    shown.show(sources=[silent])
+
+    assert START.timestamp() - 7200 == shown.registry.get_sample_value(*WELL)
+
+
 INVALID = ("x3fleet_source_errors_total", {"reason": "invalid"})
 WELL = ("x3fleet_source_last_success_timestamp_seconds", {"source": "main"})
 
