@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from controller.core.desired import Desired
+from controller.core.desired import BoundInbound, Desired
 from controller.core.effects import ClientRecord, ObservedRecord, Verb, Write
 from controller.core.features import Features
-from controller.core.observed import ObservedClient
+from controller.core.observed import ObservedClient, ObservedInbound
 from controller.core.placeholder import placeholder_seed
 from controller.core.plan import Action
 from desired_state.model.credentials import ClientSecrets, derive_secrets, digest_secrets
@@ -62,11 +62,21 @@ def lacks_seed(action: Action, seeds: Seeds) -> bool:
     return writes and action.key is not None and not seeds.get((action.key, action.generation))
 
 
-def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientRecord:
-    """Make the record of one action: what is wanted, with credentials, and what is there now."""
+def compose_record(
+    action: Action, desired: Desired, seeds: Seeds, seen: Iterable[ObservedInbound] = ()
+) -> ClientRecord:
+    """Make the record of one action: what is wanted, with credentials, and what is there now.
+
+    Args:
+        action: what is to be done.
+        desired: the bound inbounds, and whose mark new clients get.
+        seeds: of the generations that are written.
+        seen: inbounds of the last look; one that is not bound any more is still to be emptied.
+    """
     secrets = _secrets(action, desired, seeds)
     wanted = action.wanted
     shape = wanted.shape if wanted is not None else None
+    inbound = _inbound(action, desired, seen)
     return ClientRecord(
         email=action.email,
         inbound_ids=action.inbound_ids,
@@ -81,8 +91,8 @@ def compose_record(action: Action, desired: Desired, seeds: Seeds) -> ClientReco
         limit_ip=wanted.limit_ip if wanted is not None else 0,
         comment=f"x3fleet key {action.key}" if action.key else "x3fleet placeholder",
         group="x3fleet",
-        method=_bound_field(action, desired, "method"),
-        protocol=_bound_field(action, desired, "protocol"),
+        method="" if inbound is None else _method(inbound),
+        protocol="" if inbound is None else inbound.protocol,
         current=_current(action.current),
     )
 
@@ -189,16 +199,20 @@ def _sub_id(action: Action, desired: Desired) -> str:
     return desired.ownership.mark(action.email)
 
 
-def _bound_field(action: Action, desired: Desired, name: str) -> str:
+def _inbound(
+    action: Action, desired: Desired, seen: Iterable[ObservedInbound]
+) -> BoundInbound | ObservedInbound | None:
     """Up to 3.0.2 the inbound's protocol says which field addresses a client."""
     if len(action.inbound_ids) != 1:
-        return ""
-    found = next((b for b in desired.bound or () if b.id == action.inbound_ids[0]), None)
-    if found is None:
-        return ""
-    if name == "method" and (found.password_bytes or found.protocol != "shadowsocks"):
-        return ""  # A 2022 cipher has no method in its clients.
-    return str(getattr(found, name))
+        return None
+    places: tuple[BoundInbound | ObservedInbound, ...] = (*(desired.bound or ()), *seen)
+    return next((place for place in places if place.id == action.inbound_ids[0]), None)
+
+
+def _method(inbound: BoundInbound | ObservedInbound) -> str:
+    """A 2022 cipher has no method in its clients."""
+    is_legacy = inbound.protocol == "shadowsocks" and not inbound.password_bytes
+    return inbound.method if is_legacy else ""
 
 
 def _current(client: ObservedClient | None) -> ObservedRecord | None:

@@ -40,7 +40,7 @@ class Features:
     `one_protocol_attach`: a client must stay on inbounds of one protocol (3.1.0).
     `one_flow`: cannot keep different flows of one client apart (3.1.0 to 3.2.4).
     `poisonable`: an entry without an email makes it refuse creates and renames (up to 3.0.1).
-    `reuses_inbound_ids`: 3.2.5 on.
+    `reuses_inbound_ids`: 3.2.5 on. `skips_equal`: an update that changes no entry is not done (3.5.0 on).
     `drops_edited`: shadowsocks ciphers whose clients fall out of the running Xray when they are edited or
     switched on, until it is restarted (2.4.7 to 3.4.1; see `restart`).
     `has_server_api`: its server is asked below `panel/api` (2.7.0 on).
@@ -58,6 +58,7 @@ class Features:
     one_flow: bool = False
     poisonable: bool = False
     reuses_inbound_ids: bool = False
+    skips_equal: bool = False
     has_comment: bool = True
     has_group: bool = False
     drives_sub_nodes: bool = False
@@ -95,6 +96,7 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
         one_protocol_attach=version < (3, 2, 0),
         one_flow=version < (3, 2, 5),
         reuses_inbound_ids=version >= (3, 2, 5),
+        skips_equal=version >= (3, 5, 0),
         has_group=version >= (3, 2, 0),
         drops_edited=_drops_edited(version),
         drives_sub_nodes=drives_sub_nodes,

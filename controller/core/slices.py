@@ -182,7 +182,8 @@ def run_changes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     turn.given_up |= dict.fromkeys(lacking, SEEDLESS)
     piece = tuple(a for a in piece if a.email.lower() not in lacking)
     yield from owe_restart(turn, piece)
-    pairs = [(action, compose_record(action, turn.desired, seeds)) for action in piece]
+    seen = turn.look.inbounds
+    pairs = [(a, compose_record(a, turn.desired, seeds, seen)) for a in piece]
     creates = [pair for pair in pairs if pair[0].verb is Verb.CREATE]
     if creates:
         # Before the call: when its answer is lost, the journal still knows what may exist.
@@ -327,12 +328,12 @@ def _delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Itera
     together, alone = [], []
     for action in piece:
         rung = action.row.delete_attempts if action.row is not None else 0
-        record = compose_record(action, turn.desired, seeds)
+        record = compose_record(action, turn.desired, seeds, turn.look.inbounds)
         if rung == 0:
             together.append((record, turn.width))
             continue
         if rung == RESTORE_RUNG and action.current is not None and not lacks_seed(action, seeds):
-            restored = compose_record(restore(action), turn.desired, seeds)
+            restored = compose_record(restore(action), turn.desired, seeds, turn.look.inbounds)
             alone.append((Verb.UPDATE, restored))
         if rung >= DISABLE_RUNG and action.current is not None and action.current.enable:
             alone.append((Verb.DISABLE, record))

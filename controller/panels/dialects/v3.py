@@ -237,7 +237,10 @@ def _single(write: Write, features: Features) -> Call | Impossible:
             if member.current is None:
                 return Impossible(f"{member.email} cannot be updated without its present record")
             raw = member.current.raw or {}
-            return Call(path, writes.updated_client(member, raw, has_group=features.has_group))
+            body = writes.updated_client(
+                member, raw, has_group=features.has_group, skips_equal=features.skips_equal
+            )
+            return Call(path, body)
         case Verb.RESTART:
             return Impossible("a restart names no client")
 

@@ -61,7 +61,13 @@ def client(record: ClientRecord, *, has_group: bool) -> Body:
     return body
 
 
-def updated_client(record: ClientRecord, raw: Mapping[str, object], *, has_group: bool) -> Body:
+def updated_client(
+    record: ClientRecord,
+    raw: Mapping[str, object],
+    *,
+    has_group: bool,
+    skips_equal: bool = False,
+) -> Body:
     """Make the client that replaces another from 3.1.0 on.
 
     A record is not what may be written: `uuid` becomes `id`, `allowedIPs` a list, `createdAt`
@@ -78,6 +84,11 @@ def updated_client(record: ClientRecord, raw: Mapping[str, object], *, has_group
     body |= _filled({"subId": record.sub_id, "comment": record.comment})
     if record.group and has_group:
         body["group"] = record.group
+    if skips_equal and record.flow != raw.get("flow") and body.get("comment") == raw.get("comment"):
+        # QUIRK(equal-update-skipped, 3x-ui 3.5.0+): an inbound whose entry stays the same is not
+        # written. Its entry may have had the flow all along while the record keeps what another
+        # inbound left there: something has to differ for the record to learn it.
+        body["comment"] = f"{record.comment}."
     return body
 
 

@@ -270,6 +270,24 @@ async def test_up_to_3_2_4_a_record_shows_the_one_flow_that_it_has(version: str)
         assert (record.flow, True) == (client.flow, client.flow_known)
 
 
+@pytest.mark.quirk("equal-update-skipped")
+@pytest.mark.parametrize("version", params(versions("3.5.0")))
+async def test_quirk_equal_update_skipped(version: str) -> None:
+    """A flow that another inbound left in the record is mended, though the entry has the right one."""
+    async with stage(version, VLESS, VLESS_WS) as scene:
+        flow, no_flow = scene.inbounds.values()
+        record = make_record(1, VLESS, flow, no_flow)
+        await scene.create(record)
+        await scene.write(Verb.DETACH, replace(record, inbound_ids=(no_flow,)))
+        stale = await scene.client(record.email)
+
+        await scene.write(Verb.UPDATE, replace(record, inbound_ids=(flow,), current=held(stale)))
+        client = await scene.client(record.email)
+
+        assert ("", True) == (stale.flow, stale.flow_known)
+        assert (record.flow, True) == (client.flow, client.flow_known)
+
+
 @pytest.mark.quirk("bulk-attach-drops-flow")
 @pytest.mark.parametrize("version", params(versions("3.2.5")))
 async def test_quirk_bulk_attach_drops_flow(version: str) -> None:

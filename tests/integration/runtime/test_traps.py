@@ -7,6 +7,7 @@ import pytest
 
 from controller.panels.api.clock import SystemClock
 from desired_state.commands import subscriptions
+from desired_state.model.node import Match
 from desired_state.model.policy import Policy
 from tests.integration.runtime.fleet import Site, Wanted, open_fleet, status_of
 
@@ -45,6 +46,34 @@ async def test_a_client_that_another_writer_wrote_over_is_created_after_all(
 
         assert {f"{key}-g1": True for key in (before, *keys)} == served(fleet["one"])
         assert report.in_sync
+
+
+@pytest.mark.parametrize("version", ["2.3.15", "2.9.4", "3.0.2", "3.1.0", "3.2.8", "3.6.0"])
+@pytest.mark.parametrize("protocol", ["trojan", "shadowsocks", "vmess"])
+async def test_an_inbound_that_is_matched_no_more_is_emptied_whatever_its_protocol(
+    tmp_path, monkeypatch, version, protocol
+):
+    """Its clients go by the field that its protocol knows them by, and nothing is mended for ever."""
+    inbounds = ({"protocol": "vless"}, {"protocol": protocol})
+    async with open_fleet(
+        tmp_path, monkeypatch, policies=SOON, one=Wanted(version, inbounds)
+    ) as fleet:
+        keys = await fleet.issue(2)
+        await fleet.reconcile()
+        await fleet.declare("one", matches=(Match(protocol="vless"),))
+
+        for _ in range(2):
+            report = await fleet.reconcile()
+
+        held = {
+            email[4:14]: client["inboundIds"]
+            for email, client in fleet["one"].ours().items()
+            # Before 2.4.11 there is no comment that would tell the placeholder.
+            if email[4:14] in keys
+        }
+        assert dict.fromkeys(keys, [1]) == held
+        assert {f"{key}-g1": True for key in keys}.items() <= served(fleet["one"]).items()
+        assert (True, 0) == (report.in_sync, report.writes)
 
 
 @pytest.mark.parametrize(
