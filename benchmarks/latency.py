@@ -87,7 +87,7 @@ async def _issue(rig: Rig, node: NodeName) -> KeyId:
 
 async def _write(rig: Rig, well: list[NodeName], count: int) -> list[float]:
     """Issue keys on random nodes; gives from each commit to the first request after it, in ms."""
-    dice, taken = random.Random(1), []  # noqa: S311 - repeatable on purpose
+    dice, taken = random.Random(1), []
     for _ in range(count):
         node = dice.choice(well)
         panel = rig.panels[node]

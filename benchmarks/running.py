@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from desired_state.commands import installation, manifests
 from desired_state.manifests.bundle import Bundle
@@ -56,8 +56,7 @@ class Service:
 
     async def read(self) -> None:
         """Read its log until it ends."""
-        assert self.process.stderr is not None
-        async for raw in self.process.stderr:
+        async for raw in cast("asyncio.StreamReader", self.process.stderr):
             if raw.startswith(b"{"):
                 self.lines.append(json.loads(raw))
 

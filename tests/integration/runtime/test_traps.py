@@ -71,7 +71,7 @@ async def test_an_inbound_that_is_matched_no_more_is_emptied_whatever_its_protoc
             # Before 2.4.11 there is no comment that would tell the placeholder.
             if email[4:14] in keys
         }
-        assert dict.fromkeys(keys, [1]) == held
+        assert {key: [1] for key in keys} == held
         assert {f"{key}-g1": True for key in keys}.items() <= served(fleet["one"]).items()
         assert (True, 0) == (report.in_sync, report.writes)
 
