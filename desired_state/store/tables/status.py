@@ -206,10 +206,7 @@ class RequestAnswerRow(StatusRow):
 
 
 class RequestProgressRow(StatusRow):
-    """How far a node is with a request that it has not answered yet; stays behind the answer.
-
-    `detail`: {stage}, and for a run {turns, created, deleted, updated, left} besides.
-    """
+    """How far a node is with a request: {stage}, and for a run {turns, created, deleted, updated, left}."""
 
     __tablename__ = "request_progress"
 
