@@ -19,7 +19,7 @@ from desired_state.model.generation import JournalState
 from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
-from desired_state.store.tables.desired import PlanApprovalRow, RequestRow
+from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RequestRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -27,6 +27,8 @@ from desired_state.store.tables.status import (
     CycleRow,
     DeleteBudgetRow,
     EventRow,
+    InboundRow,
+    NodeStatusRow,
     NotificationRow,
     RemoteGenerationRow,
     RequestAnswerRow,
@@ -103,6 +105,8 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
     asked = exists().where(RequestRow.token == RequestAnswerRow.token)
     awaited = exists().where(RequestRow.token == RequestProgressRow.token)
     approved = exists().where(PlanApprovalRow.id == ApprovalStartedRow.approval_id)
+    declared = exists().where(NodeRow.name == NodeStatusRow.node)
+    bound = exists().where(NodeRow.name == InboundRow.node)
     announced = exists().where(NotificationRow.id == WebhookDeliveryRow.notification_id)
     return (
         _rule(EventRow, EventRow.last_at < before(settings.events_days)),
@@ -112,6 +116,9 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
             (RemoteGenerationRow.state == JournalState.GONE.value)
             & (RemoteGenerationRow.gone_at < before(settings.tombstones_days)),
         ),
+        # A node of the same name is another panel.
+        _rule(NodeStatusRow, ~declared),
+        _rule(InboundRow, ~bound),
         _rule(CapacitySampleRow, CapacitySampleRow.at < now - TREND_OVER),
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
         # A request whose answer is gone would be done again: the request goes first, elsewhere.

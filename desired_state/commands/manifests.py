@@ -17,6 +17,7 @@ from desired_state.commands.differences import Difference, Verb, compare
 from desired_state.commands.errors import Conflict
 from desired_state.commands.installation import set_email_template
 from desired_state.commands.nodes import check_panels, check_source, orphan, write_node
+from desired_state.commands.removal import find_finished, remove
 from desired_state.manifests.bundle import Bundle
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import DeletionPolicy, NodeSpec
@@ -63,7 +64,7 @@ async def plan_bundle(session: AsyncSession, bundle: Bundle) -> tuple[Difference
     _check_panels(bundle, nodes)
     return (
         *await _template(session, bundle),
-        *_nodes(bundle, nodes),
+        *_nodes(bundle, nodes, await find_finished(session, nodes.values())),
         *_tariffs(bundle, await _rows(session, TariffRow)),
         *_policies(bundle, await _rows(session, PolicyRow)),
     )
@@ -120,7 +121,9 @@ async def _template(session: AsyncSession, bundle: Bundle) -> tuple[Difference, 
     return (Difference("Installation", row.name, Verb.UPDATE, fields),) if fields else ()
 
 
-def _nodes(bundle: Bundle, rows: dict[str, NodeRow]) -> Iterator[Difference]:
+def _nodes(
+    bundle: Bundle, rows: dict[str, NodeRow], finished: frozenset[str]
+) -> Iterator[Difference]:
     for spec in bundle.nodes:
         row = rows.get(spec.name)
         if row is not None:
@@ -128,7 +131,11 @@ def _nodes(bundle: Bundle, rows: dict[str, NodeRow]) -> Iterator[Difference]:
         back = row is not None and row.orphaned
         yield from _declared("Node", spec, row, returns=back)
     for name in _vanished(bundle.source, rows.values(), (spec.name for spec in bundle.nodes)):
-        if not rows[name].orphaned:
+        if rows[name].orphaned:
+            continue
+        if name in finished:
+            yield Difference("Node", name, Verb.DELETE)
+        else:
             spec = spec_from_json(NodeSpec, rows[name].spec)
             leaves = spec.deletion_policy is DeletionPolicy.DRAIN
             yield Difference("Node", name, Verb.DRAIN if leaves else Verb.ORPHAN)
@@ -194,6 +201,8 @@ async def _write_nodes(
         match difference.kind, difference.verb:
             case "Node", Verb.ORPHAN | Verb.DRAIN:
                 await orphan(work, name)
+            case "Node", Verb.DELETE:
+                await remove(work, name)
             case "Node", _:
                 await write_node(work, specs[name], source=bundle.source)
 

@@ -10,7 +10,8 @@ from desired_state.commands.installation import set_email_template
 from desired_state.commands.manifests import Applied, plan_bundle
 from desired_state.manifests.bundle import Bundle
 from desired_state.model.errors import InvalidValue
-from desired_state.model.ids import NodeName
+from desired_state.model.generation import JournalState
+from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.node import AuthRefs, DeletionPolicy, Node, NodeOverrides, SecretRef
 from desired_state.model.ownership import DEFAULT_TEMPLATE
 from desired_state.store.convert import node_from, policy_from, tariff_from
@@ -19,7 +20,7 @@ from desired_state.store.installation import read_ownership
 from desired_state.store.tables.desired import ManifestSourceRow, NodeRow, PolicyRow, TariffRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_bundle, make_node_spec, make_policy, make_tariff
-from tests.data.rows import apply, journal, wakes_since
+from tests.data.rows import apply, journal, place, wakes_since
 
 NODE, TARIFF, POLICY = make_node_spec(), make_tariff(), make_policy()
 
@@ -272,3 +273,24 @@ async def test_the_template_of_clients_that_exist_stays(sqlite_store: Store) -> 
     with pytest.raises(Conflict, match="clients carry it already"):
         await apply(sqlite_store, make_bundle(NODE, email_template="shop-{key}-{generation}"))
     assert {} == await declared(sqlite_store)
+
+
+async def test_a_drained_node_that_vanishes_is_removed_and_one_that_holds_something_is_orphaned(
+    sqlite_store: Store,
+) -> None:
+    """Nothing is owed by the first; the second has a client that is not proved gone."""
+    nodes = [make_node_spec(name, drain=True) for name in ("nl-1", "nl-2", "nl-3")]
+    await apply(sqlite_store, make_bundle(*nodes, TARIFF))
+    key = KeyId("a" * 10)
+    await journal(sqlite_store, key, NodeName("nl-2"))
+    await place(sqlite_store, key, NodeName("nl-3"))
+    await journal(sqlite_store, key, NodeName("nl-1"), state=JournalState.GONE)
+    less = make_bundle(TARIFF, revision="r2")
+
+    differences = await verbs(sqlite_store, less)
+    await apply(sqlite_store, less)
+
+    assert [
+        ("Node", "nl-1", Verb.DELETE), ("Node", "nl-2", Verb.ORPHAN), ("Node", "nl-3", Verb.ORPHAN),
+    ] == differences  # fmt: skip
+    assert {"nl-2", "nl-3"} == set(await declared(sqlite_store))
