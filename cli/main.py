@@ -83,6 +83,11 @@ COMMANDS = (
     ("keys rotate", "cli.keys.change:rotate", "Give keys a new identity; the old one is deleted."),
     ("keys move", "cli.keys.change:move", "Have a key live elsewhere."),
     ("keys revoke", "cli.keys.change:revoke", "Take keys away for good."),
+    (
+        "keys release",
+        "cli.nodes.adopt:release",
+        "Give adopted keys back: their clients stay, and are foreign.",
+    ),
     ("people list", "cli.people:list_people", "List people."),
     ("people show", "cli.people:show_person", "Show a person: what they hold, what they paid."),
     ("people ban", "cli.people:ban", "Switch a person's keys off and sell them nothing."),
@@ -143,6 +148,11 @@ COMMANDS = (
     ("moves list", "cli.moves:list_moves", "List keys on their way, and how long it takes."),
     ("rebalance", "cli.moves:rebalance", "Move the fewest keys that even nodes out."),
     ("capacity", "cli.capacity:capacity", "Show how full nodes are, and what should be done."),
+    (
+        "nodes adopt",
+        "cli.nodes.adopt:adopt",
+        "Take over clients that a panel holds already; shows first.",
+    ),
     ("events", "cli.events:events", "Show what happened on nodes and to keys."),
     (
         "notifications list",

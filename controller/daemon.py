@@ -18,6 +18,7 @@ from controller.jobs.failover import given_up
 from controller.jobs.place import PlacementSummary
 from controller.runtime.crew import Crew
 from controller.runtime.errors import HolderKind
+from controller.runtime.inventory import Inventories
 from controller.runtime.jobs_loop import Jobs
 from controller.runtime.probing import Probing
 from controller.runtime.queue import Priority, WorkQueue
@@ -81,7 +82,12 @@ class Daemon:
         self.nodes: WorkQueue[NodeName] = WorkQueue("node", self.meters[Label.NODE])
         self._job_queue: WorkQueue[str] = WorkQueue("job", self.meters[Label.JOB])
         probing = Probing(controller.worker, controller.pool, controller.clock)
-        looks = {RequestKind.PROBE: probing.probe, RequestKind.TEST: probing.test}
+        inventories = Inventories(controller.store, controller.worker, controller.clock)
+        looks = {
+            RequestKind.PROBE: probing.probe,
+            RequestKind.TEST: probing.test,
+            RequestKind.INVENTORY: inventories.take,
+        }
         self._requests = Requests(controller.store, controller.clock, looks)
         parts = Parts(
             queue=self.nodes,

@@ -9,6 +9,7 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -22,6 +23,7 @@ from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.panel import PanelPool
 from controller.runtime.brake import Brake
 from controller.runtime.errors import HolderKind
+from controller.runtime.inventory import Inventories
 from controller.runtime.keys_here import Overlay
 from controller.runtime.lease import Lease, SoleLease
 from controller.runtime.leases import ReplicaLease, Terms
@@ -179,6 +181,21 @@ class Controller:
         if turn.result is None:
             raise ConfigError(turn.error)
         return turn.result
+
+    async def take_inventory(self, node: NodeName) -> dict[str, Any]:
+        """Keep what a panel holds, so that it can be adopted, as the only controller of this database.
+
+        Returns:
+            What a request for it would be answered.
+
+        Raises:
+            AlreadyRunning: another controller is at work; names it: ask that one.
+            ConfigError: the node is not declared.
+            StoreError: nothing was kept.
+        """
+        await self._names((node,))
+        async with self.authority(HolderKind.ONE_SHOT):
+            return await Inventories(self.store, self.worker, self.clock).take(node)
 
     async def look(self, node: NodeName) -> Observation | NotObserved:
         """Look at one node's panel now and give what it holds; plans and writes nothing.

@@ -10,11 +10,13 @@ from datetime import datetime
 
 from controller.core.desired import BoundInbound, Desired
 from controller.core.effects import ClientRecord, ObservedRecord, Verb, Write
+from controller.core.expect import Wanted
 from controller.core.features import Features
 from controller.core.observed import ObservedClient, ObservedInbound
 from controller.core.placeholder import placeholder_seed
 from controller.core.plan import Action
-from desired_state.model.credentials import ClientSecrets, derive_secrets, digest_secrets
+from desired_state.model.adoption import AdoptedClient
+from desired_state.model.credentials import ClientSecrets, digest_secrets, read_secrets
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Generation, InboundId, KeyId
 from desired_state.model.node import NodeTarget
@@ -77,6 +79,8 @@ def compose_record(
     wanted = action.wanted
     shape = wanted.shape if wanted is not None else None
     inbound = _inbound(action, desired, seen)
+    if wanted is not None and wanted.adopted is not None:
+        return _compose_adopted(action, wanted, wanted.adopted, secrets, desired)
     return ClientRecord(
         email=action.email,
         inbound_ids=action.inbound_ids,
@@ -94,6 +98,40 @@ def compose_record(
         method="" if inbound is None else _method(inbound),
         protocol="" if inbound is None else inbound.protocol,
         current=_current(action.current),
+    )
+
+
+def _compose_adopted(
+    action: Action,
+    wanted: Wanted,
+    adopted: AdoptedClient,
+    secrets: ClientSecrets,
+    desired: Desired,
+) -> ClientRecord:
+    """Make the record of an adopted client: its limits are ours, all else stays its person's."""
+    seen, shape = action.current, wanted.shape
+    row_sub_id = action.row.sub_id if action.row is not None else adopted.sub_id
+    return ClientRecord(
+        email=action.email,
+        inbound_ids=action.inbound_ids,
+        # The panel would invent one for a new client without.
+        sub_id=row_sub_id or ("" if seen else desired.ownership.mark(action.email)),
+        # What its protocols do not log in with is nothing of ours to change.
+        uuid=secrets.uuid if shape.needs_uuid or seen is None else seen.uuid,
+        password=secrets.password if shape.needs_password or seen is None else seen.password,
+        auth=secrets.auth if shape.needs_auth or seen is None else seen.auth,
+        flow=adopted.flow if seen is None else seen.flow,
+        enable=wanted.enable,
+        expiry_ms=wanted.expiry_ms,
+        total_bytes=wanted.total_bytes,
+        limit_ip=wanted.limit_ip,
+        tg_id=adopted.tg_id if seen is None else seen.tg_id,
+        # Empty: what stands there travels through an update unchanged.
+        comment=adopted.comment if seen is None else "",
+        group=adopted.group if seen is None else "",
+        method=_bound_field(action, desired, "method"),
+        protocol=_bound_field(action, desired, "protocol"),
+        current=_current(seen),
     )
 
 
@@ -184,7 +222,11 @@ def _secrets(action: Action, desired: Desired, seeds: Seeds) -> ClientSecrets:
             password=seen.password if seen else "",
             auth=seen.auth if seen else "",
         )
-    return derive_secrets(seed, _password_bytes(action))
+    if action.wanted is not None and action.wanted.adopted is not None:
+        return read_secrets(seed)
+    bound = desired.bound or ()
+    sized = any(b.password_bytes for b in bound if b.id in action.inbound_ids)
+    return read_secrets(seed, _password_bytes(action), sized=sized)
 
 
 def _password_bytes(action: Action) -> int:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from controller.core.conditions import NodeStatus
+from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import Digest, Epoch, Generation, InboundId, KeyId, NodeName, Revision
 from desired_state.model.node import Match, Mode
@@ -98,6 +99,8 @@ class Desired:
     `journal`: rows that are not gone. `tombstones`: gone ones of the last 30 days.
     `generations`: current generation of every key that is placed or journalled here.
     `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
+    `adopted`: clients here that a person took over. `released`: lower-cased emails that were given back:
+    whatever the journal says of them, they are foreign.
     `status`: as stored; a turn that ends with an equal one writes nothing. `may_remove`: False while
     requests of a controller that died may still arrive at the panel.
     """
@@ -116,6 +119,8 @@ class Desired:
     journal: tuple[JournalRow, ...] = ()
     tombstones: tuple[JournalRow, ...] = ()
     generations: Mapping[KeyId, Generation] = field(default_factory=dict, hash=False)
+    adopted: tuple[AdoptedClient, ...] = ()
+    released: frozenset[str] = frozenset()
     approvals: tuple[Approval, ...] = ()
     requests: tuple[NodeRequest, ...] = ()
     heals: tuple[Heal, ...] = ()

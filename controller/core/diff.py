@@ -64,7 +64,7 @@ def _is_equal(wanted: Wanted, row: JournalRow | None, client: ObservedClient) ->
         and row is not None
         and client.sub_id == row.sub_id
         and not client.reset
-        and not client.tg_id
+        and (wanted.adopted is not None or not client.tg_id)
         and not _secrets_differ(wanted, row, client)
     )
 
@@ -84,7 +84,7 @@ def _fields(
         found.append("flow")
     if client.reset:
         found.append("reset")
-    if client.tg_id:
+    if client.tg_id and wanted.adopted is None:
         found.append("tg_id")
     if row is None or client.sub_id != row.sub_id:
         found.append("sub_id")

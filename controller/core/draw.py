@@ -6,16 +6,18 @@ Step: `make_plan`. Callers: reconcile, the dry run. Not here: values (`plan`), g
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from controller.core.adopted import taken_over
 from controller.core.binding import survey_inbounds
 from controller.core.desired import Desired
 from controller.core.diff import Difference, diff_client
-from controller.core.effects import Verb
+from controller.core.effects import Taken, Verb
 from controller.core.expect import Wanted
 from controller.core.memo import Wants, derive_wants, index_clients, index_rows, memo_of, older_keys
 from controller.core.observed import Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row, read_mark
 from controller.core.placeholder import add_placeholders, is_placeholder
 from controller.core.plan import Action, Plan, Waiting, delete_of
+from controller.core.rows import row_as_wanted, row_of_marked
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email, Generation, InboundId, KeyId
 from desired_state.model.ownership import EmailParts
@@ -55,9 +57,12 @@ class _Drawing:
         self.missing: list[Email] = []
         self.kept = self.live = self.served = self.owned_seen = 0
         self.mark_seen = False
+        self.adopted = frozenset(client.email.lower() for client in desired.adopted)
+        self.taken_over: tuple[Taken, ...] = ()
 
     def draw(self) -> Plan:
         """Walk the table: strangers first, since they may turn out to be rows that we lost."""
+        self._take_over()
         self._meet_unjournalled()
         wants = self._want()
         wanted, self.reasons = wants.by_email, wants.reasons
@@ -70,6 +75,7 @@ class _Drawing:
         actions = add_placeholders(self.desired, self.look, self.actions)
         return Plan(
             actions=tuple(sorted(actions, key=lambda action: action.sort_key)),
+            taken_over=self.taken_over,
             learned=tuple(sorted(self.learned, key=lambda row: row.email)),
             waiting=tuple(sorted(self.waiting, key=lambda w: w.email)),
             foreign=tuple(sorted(self.foreign)),
@@ -111,7 +117,20 @@ class _Drawing:
             self.kept += want.enable
         self.owned_seen += self.live
         if self.live and not self.mark_seen:
-            self.mark_seen = any(self._mark(c) is not None for c in self.look.clients)
+            self.mark_seen = any(self._speaks_for_us(c) for c in self.look.clients)
+
+    def _speaks_for_us(self, client: ObservedClient) -> bool:
+        """Tell whether a client of our rows proves whose panel this is: by its mark, or as adopted."""
+        return client.email.lower() in self.adopted or self._mark(client) is not None
+
+    def _take_over(self) -> None:
+        """Adopted clients first: they are ours from the look that shows them on."""
+        if not self.desired.adopted:
+            return
+        self.taken_over = taken_over(self.desired, self.keys, self.rows, self.seen)
+        if self.taken_over:
+            fresh = {taken.row.email.lower(): taken.row for taken in self.taken_over}
+            self.rows = {**self.rows, **fresh}
 
     # -- what is seen and not journalled -----------------------------------------------------------
 
@@ -142,15 +161,7 @@ class _Drawing:
         elif tombstone is None and self._has_no_reason(parts):
             self.quarantined.append(client.email)
         else:
-            row = tombstone or JournalRow(
-                node=self.desired.node,
-                email=Email(client.email),
-                key=parts.key,
-                generation=parts.generation,
-                inbound_ids=client.inbound_ids,
-                sub_id=client.sub_id,
-            )
-            row = replace(row, state=JournalState.LIVE, projection="", delete_attempts=0)
+            row = row_of_marked(self.desired.node, client, parts, tombstone)
             self.rows = {**self.rows, client.email.lower(): row}
             self.learned.append(row)
 
@@ -168,16 +179,17 @@ class _Drawing:
     # -- what is wanted ----------------------------------------------------------------------------
 
     def _want(self) -> Wants:
-        if self.learned:  # Rows that we had lost may change how their keys are served.
+        found = bool(self.learned or self.taken_over)
+        if found:  # Rows that we had lost may change how their keys are served.
             self.older = older_keys(self.desired, self.rows)
         wants = self.memo.wants
         if (
             wants is None
-            or self.learned
+            or found
             or not wants.hold(self.desired, self.survey, self.look.features, self.now)
         ):
             wants = derive_wants(self.desired, self.survey, self.look.features, self.rows, self.now)
-            self.memo.wants = None if self.learned else wants
+            self.memo.wants = None if found else wants
         return wants
 
     def _compare_wanted(self, email: str, want: Wanted) -> None:
@@ -260,7 +272,7 @@ class _Drawing:
 
     def _note_mark(self, client: ObservedClient) -> None:
         # The identity guard asks only whether there is any; an HMAC for each client would be dear.
-        self.mark_seen = self.mark_seen or self._mark(client) is not None
+        self.mark_seen = self.mark_seen or self._speaks_for_us(client)
 
     def _compare(self, want: Wanted, row: JournalRow, client: ObservedClient) -> None:
         self.owned_seen += 1
@@ -309,18 +321,7 @@ class _Drawing:
         ):
             self.memo.equal[row.email.lower()] = (want, row, client)
             return
-        ids = {*want.shape.inbound_ids, *(set(row.inbound_ids) & set(client.inbound_ids))}
-        self.learned.append(
-            replace(
-                row,
-                state=JournalState.LIVE,
-                create_unknown_at=None,
-                delete_attempts=0,
-                delete_reason=None,
-                inbound_ids=tuple(sorted(ids)),
-                projection=want.projection,
-            )
-        )
+        self.learned.append(row_as_wanted(row, want, client))
 
     def _act(
         self, verb: Verb, want: Wanted, row: JournalRow | None, client: ObservedClient | None,

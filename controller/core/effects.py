@@ -85,6 +85,7 @@ class ClientRecord:
     expiry_ms: int = 0
     total_bytes: int = 0
     limit_ip: int = 0
+    tg_id: int = 0
     comment: str = ""
     group: str = ""
     method: str = ""
@@ -272,6 +273,35 @@ class RecordRows(Effect[None]):
     epoch: Epoch
     healed: tuple[Email, ...] = ()
     tried: tuple[Email, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An adopted client that the look showed: its new row, and its counter, both directions together."""
+
+    row: JournalRow
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver(Effect[None]):
+    """Begin the journal of adopted clients, and carry their counters over; the panel is not touched."""
+
+    node: NodeName
+    taken: tuple[Taken, ...]
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack(Effect[None]):
+    """Strike rows of released clients out of the journal: from now on they are foreign again.
+
+    No tombstone stays: nothing was deleted, and whoever meets the client is to leave it alone.
+    """
+
+    node: NodeName
+    rows: tuple[JournalRow, ...]
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from controller.core.binding import Survey
 from controller.core.desired import BoundInbound, KeyOnNode
 from controller.core.features import Features
+from desired_state.model.adoption import AdoptedClient, expiry_with_margin
 from desired_state.model.credentials import DEFAULT_PASSWORD_BYTES
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import Email, Generation, InboundId, KeyId
@@ -47,7 +48,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One client as it should be. `projection`: every managed field but the secrets, as one string."""
+    """One client as it should be. `projection`: every managed field but the secrets, as one string.
+
+    `adopted`: what was found of it, when it is a client that a person took over.
+    """
 
     email: Email
     key: KeyId | None
@@ -60,6 +64,7 @@ class Wanted:
     limit_ip: int
     held_by: str | None
     projection: str
+    adopted: AdoptedClient | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +93,11 @@ def project(  # noqa: PLR0917 - one field a value; called for every client of ev
 def limits_of(subscription: Subscription, base_bytes: int, policy: Policy, now: datetime) -> Limits:
     """Derive a client's limits: expiry with its margin, quota above the counter's base, devices."""
     ended = subscription.ended_by(now)
-    expiry_ms = 0
-    if subscription.valid_until is not None:
-        at = subscription.valid_until + timedelta(seconds=policy.expiry_margin_s)
-        expiry_ms = int(at.timestamp()) * 1000
     quota = subscription.quota_bytes
     return Limits(
         enable=ended is None,
         ended=ended,
-        expiry_ms=expiry_ms,
+        expiry_ms=expiry_with_margin(subscription.valid_until, policy.expiry_margin_s),
         total_bytes=0 if quota is None else base_bytes + quota,
         limit_ip=subscription.devices or 0,
     )
@@ -205,6 +206,63 @@ def wanted_clients(
                 limits.enable, limits.expiry_ms, limits.total_bytes, limits.limit_ip, flow, tail
             ),
         )
+
+
+def adopted_clients(
+    key: KeyOnNode,
+    adopted: tuple[AdoptedClient, ...],
+    survey: Survey,
+    policy: Policy,
+    now: datetime,
+) -> Iterator[Wanted]:
+    """Yield the adopted clients of one key, as found but for what has changed since.
+
+    One that is on no bound inbound any more is not wanted: its key is served as any other.
+    """
+    limits = limits_of(key.subscription, key.counter_base_bytes, policy, now)
+    bound = {b.id for b in survey.bound}
+    for client in adopted:
+        ids = tuple(i for i in client.inbound_ids if i in bound)
+        if not ids:
+            continue
+        subscription = key.subscription
+        expiry_ms = client.expiry(subscription.valid_until, policy.expiry_margin_s)
+        total_bytes = client.total(subscription.quota_bytes, key.counter_base_bytes)
+        limit_ip = client.limit(subscription.devices)
+        tail = ",".join(map(str, ids))
+        yield Wanted(
+            email=client.email,
+            key=key.key,
+            generation=key.generation,
+            shape=_adopted_shape(client, ids, survey),
+            enable=limits.enable,
+            ended=limits.ended,
+            expiry_ms=expiry_ms,
+            total_bytes=total_bytes,
+            limit_ip=limit_ip,
+            held_by=key.held_by,
+            projection=project(limits.enable, expiry_ms, total_bytes, limit_ip, "", tail),
+            adopted=client,
+        )
+
+
+def _adopted_shape(client: AdoptedClient, ids: tuple[InboundId, ...], survey: Survey) -> Shape:
+    uuid, password, auth = client.secrets_digest.split(".")
+    first = next(b for b in survey.bound if b.id == ids[0])
+    return Shape(
+        inbound=None,
+        inbound_ids=ids,
+        usable_ids=survey.usable & set(ids),
+        needs_uuid=bool(uuid),
+        needs_password=bool(password),
+        needs_auth=bool(auth),
+        flow=client.flow,
+        # Its flow is its person's: nobody declared it, so nothing is compared.
+        compares_flow=False,
+        password_bytes=DEFAULT_PASSWORD_BYTES,
+        protocol=first.protocol,
+        method=first.method,
+    )
 
 
 def _must_split(bound: tuple[BoundInbound, ...], features: Features) -> bool:

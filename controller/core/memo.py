@@ -6,14 +6,23 @@ derived again at any time. Callers: draw. Not here: anything that outlives a `De
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from controller.core.binding import Survey
 from controller.core.desired import Desired, KeyOnNode
-from controller.core.expect import Shapes, Wanted, leaving_reason, limits_of, wanted_clients
+from controller.core.expect import (
+    Shapes,
+    Wanted,
+    adopted_clients,
+    leaving_reason,
+    limits_of,
+    wanted_clients,
+)
 from controller.core.features import Features
 from controller.core.observed import ObservedClient
+from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import InboundId, KeyId
 from desired_state.model.placement import DeleteReason
@@ -40,10 +49,11 @@ class Wants:
 
     def hold(self, desired: Desired, survey: Survey, features: Features, now: datetime) -> bool:
         """Tell whether they are still what these inputs give at this moment."""
-        keys, bound, *rest = self.inputs
+        keys, bound, adopted, *rest = self.inputs
         return (
             keys is desired.keys
             and bound is desired.bound
+            and adopted is desired.adopted
             and rest == [desired.policy, survey.usable, features]
             and self.since <= now < self.until
         )
@@ -74,10 +84,14 @@ def memo_of(desired: Desired) -> Memo:
 
 
 def index_rows(desired: Desired) -> Rows:
-    """Index the journal, once for each journal."""
+    """Index the journal, once for each journal; rows of clients that were given back count no more."""
     memo = memo_of(desired)
     if memo.rows is None or memo.rows.journal is not desired.journal:
-        by_email = {row.email.lower(): row for row in desired.journal}
+        by_email = {
+            email: row
+            for row in desired.journal
+            if (email := row.email.lower()) not in desired.released
+        }
         memo.rows = Rows(desired.journal, by_email, older_keys(desired, by_email))
     return memo.rows
 
@@ -101,20 +115,30 @@ def derive_wants(
     for row in rows.values():
         if row.key is not None:
             current[row.key].append(row)
+    adopted: dict[KeyId, list[AdoptedClient]] = defaultdict(list)
+    for client in desired.adopted:
+        adopted[client.key].append(client)
     wanted: dict[str, Wanted] = {}
     reasons = {key.key: leaving_reason(key, desired.policy, now) for key in desired.keys}
     refused: set[InboundId] = set()
     for key in desired.keys:
         if not key.placed or reasons[key.key] is not None:
             continue
+        held = tuple(c for c in adopted[key.key] if c.generation == key.generation)
+        found = tuple(adopted_clients(key, held, survey, desired.policy, now))
         mine = tuple(row for row in current[key.key] if row.generation == key.generation)
-        kinds = shapes.of_key(mine, desired.ownership.email(key.key, key.generation))
-        limits = limits_of(key.subscription, key.counter_base_bytes, desired.policy, now)
-        for want in wanted_clients(key, kinds, limits, desired.ownership):
+        for want in found or _own_clients(desired, key, shapes, mine, now):
             refused.update(want.shape.refused)
             wanted[want.email.lower()] = want
     return Wants(
-        inputs=(desired.keys, desired.bound, desired.policy, survey.usable, features),
+        inputs=(
+            desired.keys,
+            desired.bound,
+            desired.adopted,
+            desired.policy,
+            survey.usable,
+            features,
+        ),
         since=now,
         until=_next_due(desired.keys, desired.policy, now),
         by_email=wanted,
@@ -122,6 +146,15 @@ def derive_wants(
         reasons=reasons,
         refused=tuple(sorted(refused)),
     )
+
+
+def _own_clients(
+    desired: Desired, key: KeyOnNode, shapes: Shapes, rows: tuple[JournalRow, ...], now: datetime
+) -> Iterator[Wanted]:
+    """Yield the clients of a key as we make them ourselves."""
+    kinds = shapes.of_key(rows, desired.ownership.email(key.key, key.generation))
+    limits = limits_of(key.subscription, key.counter_base_bytes, desired.policy, now)
+    return wanted_clients(key, kinds, limits, desired.ownership)
 
 
 def _next_due(keys: tuple[KeyOnNode, ...], policy: Policy, now: datetime) -> datetime:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from controller.core.binding import Survey
-from controller.core.effects import Verb
+from controller.core.effects import Taken, Verb
 from controller.core.expect import Wanted
 from controller.core.observed import ObservedClient
 from desired_state.model.generation import JournalRow
@@ -79,6 +79,7 @@ class Waiting:
 class Plan:
     """What one look and one reading of the database ask for.
 
+    `taken_over`: adopted clients that the journal begins with.
     `learned`: rows that the look proved (seen, equal) or found; stored before anything is written.
     `foreign`, `quarantined`: emails. `taken`: our emails that foreign clients hold. `lapsed`: rows of
     those that are to go, with their reason.
@@ -91,6 +92,7 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     learned: tuple[JournalRow, ...] = ()
+    taken_over: tuple[Taken, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     foreign: tuple[str, ...] = ()
     quarantined: tuple[str, ...] = ()

@@ -40,12 +40,15 @@ from controller.core.result import (
     status_unseen,
 )
 from controller.core.slices import bury_taken, learn, run_slice
+from controller.core.takeover import take_over
 from controller.core.turn import Turn
 from desired_state.model.node import Mode, NodeTarget
 from desired_state.model.request import RequestKind
 
 _MATCHING = frozenset({RequestKind.REMATCH, RequestKind.REBIND})
-_BEYOND_A_TURN = frozenset({RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST})
+_BEYOND_A_TURN = frozenset({
+    RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST, RequestKind.INVENTORY,
+})  # fmt: skip
 """Answered by whoever runs turns: they may take several, or none."""
 
 
@@ -65,6 +68,7 @@ def reconcile(
         return started
     turn = started
     yield from bind(turn)
+    yield from take_over(turn)
     yield from learn(turn)
     yield from bury_taken(turn)
     yield from restart_left(turn)
@@ -89,6 +93,8 @@ def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
         turn.desired = _bound(desired, look)
         turn.draw()
     yield from ask_generations(turn)
+    if turn.checked.is_trusted:
+        turn.put_rows(taken.row for taken in turn.plan.taken_over)
     turn.put_rows(turn.plan.learned if turn.checked.is_trusted else ())
     turn.draw()
     return _result(turn, _status(turn))

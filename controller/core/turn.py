@@ -193,6 +193,12 @@ class Turn:
             tombstones=tuple(r for r in self.desired.tombstones if r.email.lower() not in fresh),
         )
 
+    def forget_rows(self, rows: Iterable[JournalRow]) -> None:
+        """Strike rows out of this turn's picture of the journal; nothing of them stays."""
+        gone = {row.email.lower() for row in rows}
+        kept = tuple(r for r in self.desired.journal if r.email.lower() not in gone)
+        self.desired = replace(self.desired, journal=kept)
+
     def bury(self, gone: Iterable[Gone]) -> None:
         """Move finalised rows to the tombstones."""
         rows = {g.row.email.lower(): replace(g.row, state=JournalState.GONE) for g in gone}

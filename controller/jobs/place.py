@@ -95,6 +95,7 @@ async def compute_placements(session: AsyncSession, now: datetime) -> Decision:
         live=inputs.live,
         now=now,
         balance=inputs.balance,
+        adopted=inputs.adopted,
     )
     return Decision(result, bool(inputs.moves))
 

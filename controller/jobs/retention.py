@@ -20,6 +20,8 @@ from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RequestRow
+from desired_state.store.tables.adoption import FoundClientRow
+from desired_state.store.tables.desired import PlanApprovalRow, RequestRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -39,6 +41,7 @@ from desired_state.store.tables.status import (
 log = structlog.get_logger(__name__)
 
 BUDGET_KEPT = timedelta(days=1)
+FOUND_KEPT = timedelta(days=1)
 """Longer than any window of the fleet's share of deletes."""
 
 
@@ -134,6 +137,8 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
         # What still fires is named again when it ends.
         _rule(NotificationRow, (NotificationRow.at < before(settings.notifications_days)) & ~told),
         _rule(WebhookDeliveryRow, ~announced),
+        # Sealed credentials of strangers: kept no longer than somebody may be looking at them.
+        _rule(FoundClientRow, FoundClientRow.found_at < now - FOUND_KEPT),
     )
 
 

@@ -23,6 +23,7 @@ from controller.core.desired import (
     Heal,
     NodeRequest,
 )
+from controller.runtime.adopting import read_adopted
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
 from controller.runtime.stored import inbound_from, status_from
@@ -224,9 +225,9 @@ class Reader:
         connection = await session.connection()
         journal = await _journal(connection, node)
         tombstones, buried = await _tombstones(connection, node, now)
-        keys = await read_keys(
-            connection, node, {r.key for r in journal if r.key is not None}, overlay.of(node)
-        )
+        adopted, released = await read_adopted(connection, node)
+        named = {r.key for r in journal if r.key is not None} | {a.key for a in adopted}
+        keys = await read_keys(connection, node, named, overlay.of(node))
         bare = Desired(
             node=node,
             mode=declared.mode,
@@ -239,6 +240,8 @@ class Reader:
             journal=journal,
             tombstones=tombstones,
             generations=buried | {key.key: key.generation for key in keys},
+            adopted=adopted,
+            released=released,
             approvals=await _approvals(connection, node, policy, now),
             requests=await _requests(connection, node),
             heals=await _heals(connection, node, now),

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.core import effects as fx
 from controller.core.result import Sent
+from controller.runtime.adopting import record_adoption
 from controller.runtime.finalising import book_usage, end_placements
 from controller.runtime.history import EventLog, Line, core_line, gone_lines, journal_lines
 from controller.runtime.lease import Lease
@@ -58,6 +59,8 @@ Record = (
     | fx.JournalIntent
     | fx.Finalise
     | fx.RecordRows
+    | fx.TakeOver
+    | fx.GiveBack
     | fx.WriteStatus
 )
 
@@ -122,6 +125,8 @@ class Records:
                         await _journal_intent(connection, effect, now, log)
                     case fx.RecordRows():
                         await _record_rows(connection, effect, now, log)
+                    case fx.TakeOver() | fx.GiveBack():
+                        self._released |= await record_adoption(connection, effect, now, log)
                     case fx.Finalise():
                         released = await _finalise(connection, effect, now, log)
                         self._released |= released
@@ -133,7 +138,7 @@ class Records:
         finally:
             # Even after an error: whether the commit went through may be unknown.
             self._versions.bump(node)
-            if isinstance(effect, fx.Finalise):
+            if isinstance(effect, fx.Finalise | fx.GiveBack | fx.TakeOver):
                 self._versions.bump_all()
         return None
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from desired_state.store.tables import desired, status
+from desired_state.store.tables import adoption, desired, status
 
 INBOUND = cast("Table", status.InboundRow.__table__)
 NODE_STATUS = cast("Table", status.NodeStatusRow.__table__)
@@ -30,6 +30,8 @@ SUBSCRIPTION = cast("Table", desired.SubscriptionRow.__table__)
 REQUEST = cast("Table", desired.RequestRow.__table__)
 WAKE = cast("Table", desired.WakeRow.__table__)
 PLAN_APPROVAL = cast("Table", desired.PlanApprovalRow.__table__)
+ADOPTION = cast("Table", adoption.AdoptionRow.__table__)
+FOUND_CLIENT = cast("Table", adoption.FoundClientRow.__table__)
 
 AT_ONCE = 500
 """Values in one IN list; well below every database's limit of parameters."""

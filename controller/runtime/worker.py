@@ -183,6 +183,16 @@ class Worker:
         turn = _Turn(node, "", self._clock.now(), started_s, approach, approach)
         return await self._observe(turn)
 
+    async def survey(self, node: NodeName) -> tuple[Observation | NotObserved, Desired]:
+        """Look at one node and read what is wanted there; plans and writes nothing.
+
+        Raises:
+            ConfigError: it is not declared.
+            StoreError: the database failed.
+        """
+        look = await self.observe(node)
+        return look, await self._reader.desired(node, self._clock.now())
+
     async def _run(
         self, node: NodeName, steps: Callable[["_Turn"], Awaitable[Result]]
     ) -> TurnReport:
@@ -267,6 +277,8 @@ class Worker:
                 | fx.JournalIntent()
                 | fx.Finalise()
                 | fx.RecordRows()
+                | fx.TakeOver()
+                | fx.GiveBack()
                 | fx.WriteStatus()
             ):
                 return await self._record(turn, effect)

@@ -18,6 +18,7 @@ from desired_state.commands import events
 from desired_state.commands.settings import PruneSettings
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
+from desired_state.store.tables.adoption import AdoptionRow
 from desired_state.store.tables.desired import (
     AuditEventRow,
     KeyGenerationRow,
@@ -136,7 +137,11 @@ def _rules(settings: PruneSettings, now: datetime) -> Iterator[_Rule]:
     yield _Rule(
         KeyRow,
         _forgotten(before(days=settings.keys_days)),
-        ((KeyGenerationRow, KeyGenerationRow.key_id), (MoveRow, MoveRow.key_id)),
+        (
+            (KeyGenerationRow, KeyGenerationRow.key_id),
+            (MoveRow, MoveRow.key_id),
+            (AdoptionRow, AdoptionRow.key_id),
+        ),
     )
 
 

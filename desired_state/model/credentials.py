@@ -1,12 +1,15 @@
 """A generation's seed to the credentials of every protocol.
 
 Pure: HMAC-SHA-256 of the seed with the field's name, so that nothing but the seed is stored and the
-panel never invents a secret. Callers: core (what to write), links. Not here: drawing seeds.
+panel never invents a secret. An adopted generation keeps the credentials that its person holds instead.
+Callers: core (what to write), links, commands. Not here: drawing seeds.
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
+import json
 import uuid
 from dataclasses import dataclass, field
 
@@ -18,6 +21,8 @@ PASSWORD_BYTES = {
     "2022-blake3-chacha20-poly1305": 32,
 }
 """Bytes of a client's key by shadowsocks-2022 method; other methods take any password."""
+_ADOPTED = b"adopted:"
+"""Begins what is no seed: a seed is 32 bytes, this and its JSON are always more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,41 @@ def derive_secrets(seed: bytes, password_bytes: int = DEFAULT_PASSWORD_BYTES) ->
     )
 
 
+def pack_adopted(secrets: ClientSecrets, seed: bytes) -> bytes:
+    """Write credentials that a person holds already as they are, to be stored in a seed's place.
+
+    Args:
+        secrets: an empty one is unknown: it is derived from the seed where it is ever needed.
+        seed: 32 random bytes.
+    """
+    held = {"uuid": secrets.uuid, "password": secrets.password, "auth": secrets.auth}
+    return _ADOPTED + json.dumps({**held, "seed": seed.hex()}).encode()
+
+
+def read_secrets(
+    material: bytes, password_bytes: int = DEFAULT_PASSWORD_BYTES, *, sized: bool = False
+) -> ClientSecrets:
+    """Give the credentials of a generation: derived from its seed, or adopted as they are.
+
+    Args:
+        material: a seed, or what `pack_adopted` made.
+        password_bytes: as `derive_secrets`.
+        sized: the password must have that size: an adopted one of another is replaced.
+    """
+    if not material.startswith(_ADOPTED):
+        return derive_secrets(material, password_bytes)
+    held = json.loads(material.removeprefix(_ADOPTED))
+    derived = derive_secrets(bytes.fromhex(held["seed"]), password_bytes)
+    password = held["password"]
+    if sized and _size_of(password) != password_bytes:
+        password = ""
+    return ClientSecrets(
+        uuid=held["uuid"] or derived.uuid,
+        password=password or derived.password,
+        auth=held["auth"] or derived.auth,
+    )
+
+
 def digest_secrets(uuid_: str, password: str, auth: str) -> str:
     """Digest three credentials so that each can be compared without being stored: `u.p.a`."""
     return ".".join(digest_secret(value) for value in (uuid_, password, auth))
@@ -61,6 +101,14 @@ def digest_secrets(uuid_: str, password: str, auth: str) -> str:
 def digest_secret(value: str) -> str:
     """Return 16 hex digits of SHA-256; empty for an empty value. The values are random: no salt."""
     return hashlib.sha256(value.encode()).hexdigest()[:16] if value else ""
+
+
+def _size_of(password: str) -> int | None:
+    """Bytes of a shadowsocks-2022 password; None for any other text."""
+    try:
+        return len(base64.b64decode(password, validate=True))
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _password(seed: bytes, size: int) -> str:

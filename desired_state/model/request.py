@@ -15,6 +15,8 @@ class RequestKind(StrEnum):
     """Look, and write nothing."""
     TEST = "connection test"
     """Reach the panel as if for the first time, logging in anew, and write nothing."""
+    INVENTORY = "inventory"
+    """Look, and keep what the panel holds for a while, so that it can be adopted; write nothing there."""
     REMATCH = "rematch"
     """Resolve the declared match anew and bind what it finds."""
     REBIND = "rebind"

@@ -5,11 +5,12 @@ there is to even out (`queries.balance`).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, and_, cast, func, select
+from sqlalchemy import Text, and_, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.generation import JournalState
@@ -23,6 +24,7 @@ from desired_state.scheduling.balance import Balance, is_overlap
 from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.result import Move
 from desired_state.store.convert import node_from, policy_from
+from desired_state.store.tables.adoption import AdoptionRow
 from desired_state.store.tables.desired import KeyRow, MoveRow, NodeRow, PolicyRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
 
@@ -41,6 +43,7 @@ class PlacementInputs:
     moves: tuple[Move, ...]
     live: frozenset[tuple[KeyId, NodeName]]
     balance: Balance
+    adopted: Mapping[KeyId, tuple[NodeName, ...]]
 
 
 async def read_placement_inputs(session: AsyncSession, now: datetime) -> PlacementInputs:
@@ -58,6 +61,7 @@ async def read_placement_inputs(session: AsyncSession, now: datetime) -> Placeme
         moves=moves,
         live=await _live(session, asked),
         balance=await read_balance(session, policies, placements, now),
+        adopted=await _adopted(session),
     )
 
 
@@ -197,6 +201,29 @@ async def _moves(
             )
         )
     return tuple(moves)
+
+
+async def _adopted(session: AsyncSession) -> dict[KeyId, tuple[NodeName, ...]]:
+    """Read where keys were adopted, as long as the journal has heard of none of it."""
+    journalled = exists().where(
+        RemoteGenerationRow.node == AdoptionRow.node,
+        RemoteGenerationRow.email == AdoptionRow.email,
+    )
+    query = (
+        select(AdoptionRow.key_id, AdoptionRow.node)
+        .join(KeyRow, KeyRow.id == AdoptionRow.key_id)
+        .where(
+            AdoptionRow.released_at.is_(None),
+            KeyRow.deleted_at.is_(None),
+            KeyRow.generation == AdoptionRow.generation,
+            ~journalled,
+        )
+        .order_by(AdoptionRow.key_id, AdoptionRow.node)
+    )
+    nodes: dict[KeyId, tuple[NodeName, ...]] = {}
+    for key, node in await session.execute(query):
+        nodes[KeyId(key)] = (*nodes.get(KeyId(key), ()), NodeName(node))
+    return nodes
 
 
 async def _live(session: AsyncSession, keys: set[KeyId]) -> frozenset[tuple[KeyId, NodeName]]:

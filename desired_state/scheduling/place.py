@@ -12,11 +12,13 @@ adds nothing. Not here: drain and failover (`leave`), rebalance (`balance`), mov
 | wanted, `count: all`   | anywhere          | every eligible node that it is not on               |
 | wanted and pinned      | nowhere           | that node, if it is eligible; its labels do not matter |
 | wanted                 | on enough nodes   | nothing: it stays, even where labels fit no more    |
+| adopted                | not where it was  | that node, whatever else keeps new keys off it      |
 | told to move by a person | on the old node | another placement that replaces the old one         |
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
@@ -41,6 +43,7 @@ def place_keys(
     live: Container[tuple[KeyId, NodeName]] = frozenset(),
     now: datetime | None = None,
     balance: Balance = NOTHING,
+    adopted: Mapping[KeyId, tuple[NodeName, ...]] = MappingProxyType({}),
 ) -> PlacementResult:
     """Bring placements up to what keys are owed, moving none that is valid.
 
@@ -54,6 +57,7 @@ def place_keys(
             the new one is among them.
         now: decides which nodes are given up; None gives none up.
         balance: what is to be evened out, besides what policies want by themselves.
+        adopted: nodes that hold what a key was adopted with, and that the journal does not know yet.
     """
     present = tuple(placements)
     draft = Draft(Rooms(nodes, policies, count_keys(present)), present)
@@ -69,6 +73,8 @@ def place_keys(
     lost = leave_nodes(draft, known, live, now)
     draft.rooms.forget_order()
     for key in wanted:
+        if key.id in adopted:
+            _fill_adopted(draft, key, adopted[key.id])
         _fill(draft, key, live)
     even_out(draft, known, tuple(policies), balance)
     if lost:
@@ -86,6 +92,18 @@ def _fill(draft: Draft, key: Key, live: Container[tuple[KeyId, NodeName]]) -> No
         if missing < 0:
             end_overlap(draft, key, live)
         _fill_some(draft, key, missing)
+
+
+def _fill_adopted(draft: Draft, key: Key, nodes: tuple[NodeName, ...]) -> None:
+    """Place a key where its client stands already: nothing is created, so no room is needed."""
+    for node in nodes:
+        room = draft.rooms.by_name.get(node)
+        if room is None or room.state.node.is_draining or node in draft.own(key.id):
+            continue
+        if key.nodes.count is not None and len(draft.lives(key.id)) >= key.nodes.count:
+            return
+        room.keys += 1
+        draft.add(Placement(key.id, node, "adopted there"))
 
 
 def _fill_pinned(draft: Draft, key: Key, node: NodeName) -> None:

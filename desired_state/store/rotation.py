@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.store.engine import Store
 from desired_state.store.secrets import Place, Vault
-from desired_state.store.tables import desired, status
+from desired_state.store.tables import adoption, desired, status
 from desired_state.store.tables.types import Base, DesiredRow, Sealed, SealedText, StatusRow
 
 BATCH = 500
 """Rows in one transaction: some 30 ms of decrypting, so that other writers hardly notice."""
 
-MODULES = (desired, status)
+MODULES = (adoption, desired, status)
 """Where mappers are made: a table whose module nobody has imported would be passed over in silence."""
 
 

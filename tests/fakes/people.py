@@ -6,10 +6,14 @@ Callers: scenarios, the state machine. Nothing here touches a panel; hands on a 
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from controller.core.desired import Approval, ApprovalKind, NodeRequest
+from desired_state.model.adoption import AdoptedClient
+from desired_state.model.credentials import ClientSecrets, digest_secrets, pack_adopted
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import (
+    Email,
     Generation,
     KeyId,
     NodeName,
@@ -22,7 +26,11 @@ from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder
 from desired_state.model.request import RequestKind
 from desired_state.model.subscription import Subscription
-from tests.fakes.store import FakeStore, KeyRow
+from tests.fakes.panel import Entry
+from tests.fakes.store import FakeStore, KeyRow, seed_of
+
+if TYPE_CHECKING:
+    from tests.fakes.world import World
 
 NL, DE = NodeName("nl-1"), NodeName("de-1")
 
@@ -47,6 +55,46 @@ def want(store: FakeStore, letter: str, *nodes: NodeName) -> KeyId:
         store.placements[key, node] = Placement(key, node, "scheduled")
     _bump(store)
     return key
+
+
+def adopt(world: "World", email: str, letter: str, node: NodeName = NL) -> KeyId:
+    """Take over a client that the panel holds; from now on it is no stranger's."""
+    store, panel = world.store, world.panels[node]
+    (number,) = panel.numbers_of(email)
+    client = panel.entries[number].client
+    key = want(store, letter, node)
+    generation = store.keys[key].generation
+    secrets = ClientSecrets(client.uuid, client.password, client.auth)
+    store.materials[key, generation] = pack_adopted(secrets, seed_of(key, generation))
+    store.adopted[node, Email(email)] = AdoptedClient(
+        node=node,
+        email=Email(email),
+        key=key,
+        inbound_ids=client.inbound_ids,
+        sub_id=client.sub_id,
+        secrets_digest=digest_secrets(client.uuid, "", ""),
+        flow=client.flow,
+        expiry_ms=client.expiry_ms,
+        total_bytes=client.total_bytes,
+        limit_ip=client.limit_ip,
+        tg_id=client.tg_id,
+        generation=generation,
+    )
+    panel.entries[number] = Entry(client, foreign=False)
+    return key
+
+
+def release(world: "World", email: str, node: NodeName = NL) -> None:
+    """Give an adopted client back: a stranger again, whatever the journal says."""
+    store, panel = world.store, world.panels[node]
+    given = store.adopted.pop((node, Email(email)), None)
+    if given is None:
+        return
+    store.released[node, Email(email)] = given.key
+    for number in panel.numbers_of(email):
+        panel.entries[number] = Entry(panel.entries[number].client, foreign=True)
+    store.keys[given.key] = replace(store.keys[given.key], deleted=True)
+    _leave(store, given.key, DeleteReason.REVOKED)
 
 
 def unwant(store: FakeStore, letter: str) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from controller.core import effects as fx
 from controller.core.conditions import NodeStatus
 from controller.core.desired import Approval, BoundInbound, Desired, Heal, KeyOnNode, NodeRequest
+from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import (
     Email,
@@ -26,7 +27,7 @@ from desired_state.model.ids import (
 )
 from desired_state.model.node import Credentials, Match, Mode, NodeTarget, Tls
 from desired_state.model.ownership import InstallationSecret, Ownership
-from desired_state.model.placement import Placement
+from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import Policy
 from desired_state.model.subscription import Subscription
 
@@ -90,6 +91,7 @@ def seed_of(key: KeyId, generation: Generation) -> bytes:
 class FakeStore:
     """All tables, and the counts that the oracles read.
 
+    `adopted`: what a person took over; `materials`: the credentials of those generations.
     `journal` holds rows of every state; `gone_at` when a row became a tombstone. `writes` counts the
     transactions that changed something, `changes` those and everything that people wrote; `counters`
     the bytes booked for a key and a node. `fleet_floor`: deletes that no fleet is too small for; a share
@@ -104,6 +106,9 @@ class FakeStore:
     gone_at: dict[tuple[NodeName, Email], datetime] = field(default_factory=dict)
     counters: dict[tuple[KeyId, NodeName], int] = field(default_factory=dict)
     counter_bases: dict[tuple[KeyId, NodeName], int] = field(default_factory=dict)
+    adopted: dict[tuple[NodeName, Email], AdoptedClient] = field(default_factory=dict)
+    released: dict[tuple[NodeName, Email], KeyId] = field(default_factory=dict)
+    materials: dict[tuple[KeyId, Generation], bytes] = field(default_factory=dict)
     heals: tuple[tuple[NodeName, Email, datetime], ...] = ()
     budget: tuple[Deletes, ...] = ()
     events: tuple[tuple[NodeName, fx.Event], ...] = ()
@@ -122,7 +127,7 @@ class FakeStore:
         twin.nodes = {name: copy(row) for name, row in self.nodes.items()}
         for name in (
             "keys", "subscriptions", "placements", "journal", "gone_at", "counters",
-            "counter_bases", "_readings",
+            "counter_bases", "_readings", "adopted", "released", "materials",
         ):  # fmt: skip
             setattr(twin, name, dict(getattr(self, name)))
         return twin
@@ -163,7 +168,12 @@ class FakeStore:
         rows = [r for (node, _), r in self.journal.items() if node == row.name]
         live = tuple(r for r in rows if r.state is not JournalState.GONE)
         placed = {k: p for (k, node), p in self.placements.items() if node == row.name}
-        concerned = {*placed, *(r.key for r in live if r.key is not None)}
+        adopted = tuple(a for (node, _), a in sorted(self.adopted.items()) if node == row.name)
+        concerned = {
+            *placed,
+            *(a.key for a in adopted),
+            *(r.key for r in live if r.key is not None),
+        }
         known = concerned | {r.key for r in rows if r.key is not None}
         return Desired(
             node=row.name,
@@ -184,6 +194,12 @@ class FakeStore:
             journal=tuple(sorted(live, key=lambda r: r.email)),
             tombstones=self._tombstones(row.name, rows, now),
             generations={k: self.keys[k].generation for k in known if k in self.keys},
+            adopted=adopted,
+            released=frozenset(
+                email.lower()
+                for (node, email), key in self.released.items()
+                if any(r.key == key and (node, email) == (row.name, r.email) for r in live)
+            ),
             approvals=row.approvals,
             requests=row.requests,
             heals=self._heals_of(row.name, now),
@@ -198,7 +214,7 @@ class FakeStore:
     def read_seeds(self, effect: fx.ReadSeeds) -> Mapping[tuple[KeyId, Generation], bytes]:
         """Hand out the seeds asked for; one of a key that is not stored is missing."""
         return {
-            (key, generation): seed_of(key, generation)
+            (key, generation): self.materials.get((key, generation), seed_of(key, generation))
             for key, generation in effect.wanted
             if key in self.keys and key not in self.lost_seeds
         }
@@ -212,13 +228,14 @@ class FakeStore:
                 if where == placement.replaces
             )
             held_by = placement.replaces if still else None
+        revoked = DeleteReason.REVOKED if key.deleted else None
         lost = Subscription(key.subscription, tariff="", lost=True)  # type: ignore[arg-type]
         return KeyOnNode(
             key=key.id,
             generation=key.generation,
             subscription=self.subscriptions.get(key.subscription, lost),
             placed=placement is not None and placement.leaving is None,
-            leaving=placement.leaving if placement is not None else None,
+            leaving=placement.leaving if placement is not None else revoked,
             held_by=held_by,
             counter_base_bytes=self.counter_bases.get((key.id, node), 0),
         )
@@ -267,11 +284,14 @@ class FakeStore:
                     else a
                     for a in row.approvals
                 )
-            case fx.JournalIntent():
+            case fx.JournalIntent() | fx.RecordRows():
                 self._upsert(effect.rows, now)
-            case fx.RecordRows():
-                self._upsert(effect.rows, now)
-                self.heals += tuple((row.name, email, now) for email in effect.tried)
+                tried = effect.tried if isinstance(effect, fx.RecordRows) else ()
+                self.heals += tuple((row.name, email, now) for email in tried)
+            case fx.TakeOver():
+                self._upsert(tuple(taken.row for taken in effect.taken), now)
+            case fx.GiveBack():
+                self._give_back(effect)
             case fx.Finalise():
                 self._finalise(effect, now)
             case fx.WriteStatus():
@@ -290,6 +310,12 @@ class FakeStore:
                 self.gone_at.setdefault(place, now)
             else:
                 self.gone_at.pop(place, None)
+
+    def _give_back(self, effect: fx.GiveBack) -> None:
+        for row in effect.rows:
+            self.journal.pop((row.node, row.email), None)
+            if row.key is not None:
+                self._end_placement(row.key, row.node)
 
     def _finalise(self, effect: fx.Finalise, now: datetime) -> None:
         for gone in effect.gone:

@@ -448,6 +448,38 @@ def revoked_and_wanted_again(version: Version) -> World:
     return world
 
 
+def adopted(version: Version) -> World:
+    world = settled(version, "ab")
+    for number in (1, 2):
+        world.panel.add_by_hand(replace(stranger(number), tg_id=5, comment="theirs"))
+    people.adopt(world, "guest1", "g")
+    return world
+
+
+def adopted_then_rotated(version: Version) -> World:
+    world = settle(adopted(version))
+    people.rotate(world.store, "g")
+    return world
+
+
+def adopted_and_revoked_before_it_was_seen(version: Version) -> World:
+    world = adopted(version)
+    people.unwant(world.store, "g")
+    return world
+
+
+def adopted_and_deleted_by_hand(version: Version) -> World:
+    world = settle(adopted(version))
+    world.panel.delete_by_hand("guest1")
+    return world
+
+
+def released(version: Version) -> World:
+    world = settle(adopted(version))
+    people.release(world, "guest1")
+    return world
+
+
 def approve_all(world: World) -> None:
     """A person approves whatever is shown as withheld."""
     for name in world.panels:
@@ -510,4 +542,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("upgraded", upgraded, (V29, V30)),
     Scenario("inbound switched off", inbound_gone, (*MAIN, V31)),
     Scenario("revoked and wanted again", revoked_and_wanted_again),
+    Scenario("adopted", adopted, EVERY, pairs=(V29, V36)),
+    Scenario("adopted, then rotated", adopted_then_rotated, EVERY, pairs=(V29, V36)),
+    Scenario("adopted and revoked at once", adopted_and_revoked_before_it_was_seen, EVERY),
+    Scenario("adopted and deleted by hand", adopted_and_deleted_by_hand, EVERY),
+    Scenario("released", released, EVERY, pairs=(V29, V36)),
 )

@@ -101,7 +101,7 @@ def _managed(record: ClientRecord) -> Body:
         "expiryTime": record.expiry_ms,
         "totalGB": record.total_bytes,
         "limitIp": record.limit_ip,
-        "tgId": 0,
+        "tgId": record.tg_id,
         "reset": 0,
     }
 
