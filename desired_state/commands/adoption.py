@@ -24,7 +24,7 @@ from desired_state.model.credentials import (
     read_secrets,
 )
 from desired_state.model.ids import Digest, KeyId, NodeName, TariffName
-from desired_state.store.adoption_rows import adopted_spec
+from desired_state.store.adoption_rows import adopted_facts
 from desired_state.store.convert import seed_place, tariff_from
 from desired_state.store.tables.adoption import AdoptionRow
 from desired_state.store.tables.desired import (
@@ -109,7 +109,7 @@ async def adopt(work: UnitOfWork, node: NodeName, wish: AdoptionWish, digest: st
                 key_id=row.id, node=node, email=client.adopted.email,
                 generation=client.adopted.generation, sub_id=client.adopted.sub_id,
                 secrets_digest=client.adopted.secrets_digest,
-                spec=adopted_spec(client.adopted), digest=made.digest, at=work.now,
+                facts=adopted_facts(client.adopted), digest=made.digest, at=work.now,
                 released_at=None, revision=revision,
             )
             for client in key.clients

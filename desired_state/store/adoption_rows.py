@@ -18,7 +18,7 @@ _FACTS = (
     "flow", "enable", "expiry_ms", "total_bytes", "limit_ip", "tg_id", "reset", "comment", "group",
     "used_bytes",
 )  # fmt: skip
-_SPEC = (
+_ADOPTED = (
     "flow", "expiry_ms", "total_bytes", "limit_ip", "quota_bytes", "devices", "tg_id", "comment",
     "group",
 )  # fmt: skip
@@ -73,27 +73,27 @@ def found_from(row: FoundClientRow, vault: Vault) -> FoundClient:
     )
 
 
-def adopted_spec(client: AdoptedClient) -> dict[str, Any]:
-    """The `spec` of an adoption."""
+def adopted_facts(client: AdoptedClient) -> dict[str, Any]:
+    """The `facts` of an adoption."""
     return {
         "inbound_ids": list(client.inbound_ids),
-        **{name: getattr(client, name) for name in _SPEC},
+        **{name: getattr(client, name) for name in _ADOPTED},
     }
 
 
 def adopted_from(row: AdoptionRow | Mapping[str, Any]) -> AdoptedClient:
     """An adopted client from its row, or from its columns by name."""
     values = row if isinstance(row, Mapping) else _columns(row)
-    spec = values["spec"]
+    facts = values["facts"]
     return AdoptedClient(
         node=NodeName(values["node"]),
         email=Email(values["email"]),
         key=KeyId(values["key_id"]),
-        inbound_ids=_ids(spec["inbound_ids"]),
+        inbound_ids=_ids(facts["inbound_ids"]),
         sub_id=values["sub_id"],
         secrets_digest=values["secrets_digest"],
         generation=Generation(values["generation"]),
-        **{name: spec[name] for name in _SPEC},
+        **{name: facts[name] for name in _ADOPTED},
     )
 
 

@@ -16,7 +16,7 @@ from desired_state.store.tables.types import DESIRED, DesiredRow, Sealed, Status
 class AdoptionRow(DesiredRow):
     """One client of a panel that became a key's; the credentials stand in `key_generation`.
 
-    `spec`: inbounds, limits and notes as they were found, in the field names of `AdoptedClient`.
+    `facts`: inbounds, limits and notes as they were found, in the field names of `AdoptedClient`.
     `digest`: of what was shown when it was applied. `released_at`: since when it is foreign again.
     """
 
@@ -29,7 +29,7 @@ class AdoptionRow(DesiredRow):
     generation: Mapped[int]
     sub_id: Mapped[str]
     secrets_digest: Mapped[str]
-    spec: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]
     digest: Mapped[str]
     at: Mapped[datetime]
     released_at: Mapped[datetime | None]

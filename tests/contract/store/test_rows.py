@@ -234,6 +234,7 @@ def test_columns_that_hold_a_secret_are_named_here() -> None:
     }
 
     assert {
+        "found_client.secrets",
         "inbound.settings",
         "inbound.stream",
         "installation_secret.value",

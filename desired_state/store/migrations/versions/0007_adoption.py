@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from desired_state.store.migrations.schemas import ref, schema_of
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,7 @@ DESIRED, STATUS = "desired", "status"
 def upgrade() -> None:
     """Make both tables."""
     moment = sa.DateTime(timezone=True)
-    spec = sa.JSON().with_variant(JSONB(), "postgresql")
+    facts = sa.JSON().with_variant(JSONB(), "postgresql")
     key = ref(DESIRED, "key.id")
     op.create_table(
         "adoption",
@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("sub_id", sa.Text(), nullable=False),
         sa.Column("secrets_digest", sa.Text(), nullable=False),
-        sa.Column("spec", spec, nullable=False),
+        sa.Column("facts", facts, nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("at", moment, nullable=False),
         sa.Column("released_at", moment, nullable=True),
@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("facts", spec, nullable=False),
+        sa.Column("facts", facts, nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
         sa.Column("found_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("node", "number", name="pk_found_client"),
