@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from desired_state.store.migrations.schemas import ref, schema_of
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
