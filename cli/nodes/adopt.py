@@ -19,7 +19,7 @@ from desired_state.model.ids import KeyId, NodeName, TariffName
 
 if TYPE_CHECKING:
     from desired_state.commands.adoption_facts import AdoptionWish
-    from desired_state.model.adopting import AdoptionPlan, KeyPlan, LeftAlone
+    from desired_state.model.adoption_plan import AdoptionPlan, KeyPlan, LeftAlone
     from desired_state.store.engine import Store
 
 SHOWN = 20

@@ -15,8 +15,9 @@ from desired_state.commands.errors import Conflict, NotFound, PlanStale
 from desired_state.commands.ids import draw_id
 from desired_state.commands.subscriptions import find_tariff
 from desired_state.commands.whereabouts import nodes_of_keys
-from desired_state.model.adopting import AdoptionPlan, KeyPlan, plan_adoption
+from desired_state.model.adopting import plan_adoption
 from desired_state.model.adoption import FIRST_GENERATION
+from desired_state.model.adoption_plan import AdoptionPlan, KeyPlan
 from desired_state.model.credentials import (
     SEED_BYTES,
     ClientSecrets,

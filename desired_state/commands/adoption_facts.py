@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from desired_state.commands.nodes import find_node
-from desired_state.model.adopting import Circumstances, KnownKey, MapEntry, people_named
+from desired_state.model.adopting import people_named
 from desired_state.model.adoption import FoundClient
+from desired_state.model.adoption_plan import Circumstances, KnownKey, MapEntry
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName, TariffName
 from desired_state.model.policy import Policy, policy_for

@@ -18,7 +18,7 @@ from desired_state.manifests.fields import Name, Part, Size, wrong
 from desired_state.manifests.positions import Item, Spot, parse_yaml
 from desired_state.manifests.sources.source import ManifestFile
 from desired_state.manifests.wording import faults_of
-from desired_state.model.adopting import MapEntry
+from desired_state.model.adoption_plan import MapEntry
 from desired_state.model.ids import TariffName
 
 _LARGEST_ID = 2**52

@@ -33,7 +33,7 @@ from desired_state.scheduling.result import Move, PlacementResult
 from desired_state.scheduling.rooms import Rooms
 
 
-def place_keys(
+def place_keys(  # noqa: PLR0913 - one argument a kind of fact
     keys: Iterable[Key],
     nodes: Iterable[NodeState],
     placements: Iterable[Placement],

@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 
-from desired_state.model.adopting import (
+from desired_state.model.adopting import plan_adoption, same_credentials
+from desired_state.model.adoption import FoundClient, Obstacle
+from desired_state.model.adoption_plan import (
     AdoptionPlan,
     Circumstances,
     KnownKey,
     MapEntry,
     MatchedBy,
-    plan_adoption,
-    same_credentials,
 )
-from desired_state.model.adoption import FoundClient, Obstacle
 from desired_state.model.credentials import (
     SEED_BYTES,
     ClientSecrets,

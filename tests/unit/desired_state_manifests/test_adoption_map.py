@@ -7,7 +7,7 @@ import pytest
 from desired_state.manifests.adoption_map import read_map
 from desired_state.manifests.errors import ManifestError
 from desired_state.manifests.sources.source import ManifestFile
-from desired_state.model.adopting import MapEntry
+from desired_state.model.adoption_plan import MapEntry
 from desired_state.model.ids import TariffName
 
 ENTRIES = (
