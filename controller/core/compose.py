@@ -10,7 +10,7 @@ from datetime import datetime
 
 from controller.core.desired import BoundInbound, Desired
 from controller.core.effects import ClientRecord, ObservedRecord, Verb, Write
-from controller.core.expect import Wanted
+from controller.core.expect import Shape
 from controller.core.features import Features
 from controller.core.observed import ObservedClient, ObservedInbound
 from controller.core.placeholder import placeholder_seed
@@ -79,9 +79,7 @@ def compose_record(
     wanted = action.wanted
     shape = wanted.shape if wanted is not None else None
     inbound = _inbound(action, desired, seen)
-    if wanted is not None and wanted.adopted is not None:
-        return _compose_adopted(action, wanted, wanted.adopted, secrets, desired)
-    return ClientRecord(
+    record = ClientRecord(
         email=action.email,
         inbound_ids=action.inbound_ids,
         sub_id=_sub_id(action, desired),
@@ -99,39 +97,39 @@ def compose_record(
         protocol="" if inbound is None else inbound.protocol,
         current=_current(action.current),
     )
+    if wanted is None or wanted.adopted is None:
+        return record
+    return _as_adopted(record, action, wanted.shape, wanted.adopted)
 
 
-def _compose_adopted(
-    action: Action,
-    wanted: Wanted,
-    adopted: AdoptedClient,
-    secrets: ClientSecrets,
-    desired: Desired,
+def _as_adopted(
+    record: ClientRecord, action: Action, shape: Shape, adopted: AdoptedClient
 ) -> ClientRecord:
-    """Make the record of an adopted client: its limits are ours, all else stays its person's."""
-    seen, shape = action.current, wanted.shape
-    row_sub_id = action.row.sub_id if action.row is not None else adopted.sub_id
-    return ClientRecord(
-        email=action.email,
-        inbound_ids=action.inbound_ids,
-        # The panel would invent one for a new client without.
-        sub_id=row_sub_id or ("" if seen else desired.ownership.mark(action.email)),
+    """Keep what is its person's of an adopted client: only its limits are ours to write."""
+    seen = action.current
+    sub_id = action.row.sub_id if action.row is not None else adopted.sub_id
+    if seen is None:
+        # The panel would invent a subId for a new client without.
+        return replace(
+            record,
+            sub_id=sub_id or record.sub_id,
+            flow=adopted.flow,
+            tg_id=adopted.tg_id,
+            comment=adopted.comment,
+            group=adopted.group,
+        )
+    return replace(
+        record,
+        sub_id=sub_id,
         # What its protocols do not log in with is nothing of ours to change.
-        uuid=secrets.uuid if shape.needs_uuid or seen is None else seen.uuid,
-        password=secrets.password if shape.needs_password or seen is None else seen.password,
-        auth=secrets.auth if shape.needs_auth or seen is None else seen.auth,
-        flow=adopted.flow if seen is None else seen.flow,
-        enable=wanted.enable,
-        expiry_ms=wanted.expiry_ms,
-        total_bytes=wanted.total_bytes,
-        limit_ip=wanted.limit_ip,
-        tg_id=adopted.tg_id if seen is None else seen.tg_id,
+        uuid=record.uuid if shape.needs_uuid else seen.uuid,
+        password=record.password if shape.needs_password else seen.password,
+        auth=record.auth if shape.needs_auth else seen.auth,
+        flow=seen.flow,
+        tg_id=seen.tg_id,
         # Empty: what stands there travels through an update unchanged.
-        comment=adopted.comment if seen is None else "",
-        group=adopted.group if seen is None else "",
-        method=_bound_field(action, desired, "method"),
-        protocol=_bound_field(action, desired, "protocol"),
-        current=_current(seen),
+        comment="",
+        group="",
     )
 
 

@@ -188,7 +188,14 @@ async def _people(work: UnitOfWork, keys: Iterable[KeyPlan]) -> dict[int, int]:
             row.telegram_id: row.id for row in await work.session.scalars(query) if row.telegram_id
         }
     missing = [
-        PersonRow(telegram_id=number, language="", created_at=work.now)
+        PersonRow(
+            telegram_id=number,
+            language="",
+            created_at=work.now,
+            banned_at=None,
+            ban_reason="",
+            revision=await work.revise(),
+        )
         for number in wanted
         if number not in ids
     ]
@@ -205,7 +212,8 @@ async def _new_key(work: UnitOfWork, key: KeyPlan, person: int | None) -> KeyRow
         valid_until=terms.valid_until, quota_bytes=terms.quota_bytes, devices=terms.devices,
         suspended=terms.suspended,
         suspended_reason="switched off on the panel when adopted" if terms.suspended else "",
-        period=1, period_started_at=work.now, created_at=work.now, revision=revision,
+        frozen_at=None, banned=terms.banned, period=1, period_started_at=work.now,
+        created_at=work.now, revision=revision,
     )  # fmt: skip
     selector = tariff_from(await find_tariff(work, TariffName(terms.tariff))).nodes
     row = KeyRow(

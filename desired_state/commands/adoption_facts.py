@@ -61,6 +61,7 @@ async def read_circumstances(
         policy=await _policy(work, labels),
         ours=await _ours(work, node, found),
         people=await _people(work, found),
+        banned=await _banned(work),
         known=await _known(work, node),
         mapping=wish.mapping,
         tariff=wish.tariff,
@@ -104,6 +105,11 @@ async def _people(work: UnitOfWork, found: Iterable[FoundClient]) -> frozenset[i
         )
         known |= {number for number in await work.session.scalars(query) if number is not None}
     return frozenset(known)
+
+
+async def _banned(work: UnitOfWork) -> frozenset[int]:
+    query = select(PersonRow.telegram_id).where(PersonRow.banned_at.is_not(None))
+    return frozenset(number for number in await work.session.scalars(query) if number is not None)
 
 
 async def _known(work: UnitOfWork, node: NodeName) -> tuple[KnownKey, ...]:

@@ -281,6 +281,7 @@ def _subscription(group: list[_Match], around: Circumstances) -> Subscription:
         valid_until=max(known_ends) if len(known_ends) == len(ends) else None,
         quota_bytes=quota or _quota(found),
         devices=devices or _devices(found),
+        banned=any(m.telegram_id in around.banned for m in group),
         suspended=all(_is_switched_off_by_hand(client, around.now) for client in found),
     )
 

@@ -70,7 +70,8 @@ class KnownKey:
 class Circumstances:
     """What a found client is judged by.
 
-    `ours`: lower-cased emails that the journal, an adoption or a mark claims. `people`: known Telegram ids.
+    `ours`: lower-cased emails that the journal, an adoption or a mark claims. `people`: known Telegram
+    ids; `banned`: those of people who are served no more.
     `tariff`: of clients for which the mapping names none. `needs_person`: one without stays foreign.
     """
 
@@ -79,6 +80,7 @@ class Circumstances:
     policy: Policy
     ours: frozenset[str] = frozenset()
     people: frozenset[int] = frozenset()
+    banned: frozenset[int] = frozenset()
     known: tuple[KnownKey, ...] = ()
     mapping: tuple[MapEntry, ...] = ()
     tariff: TariffName | None = None
