@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from desired_state.store.migrations.schemas import ref, schema_of
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
