@@ -19,9 +19,8 @@ from desired_state.model.generation import JournalState
 from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
-from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RequestRow
 from desired_state.store.tables.adoption import FoundClientRow
-from desired_state.store.tables.desired import PlanApprovalRow, RequestRow
+from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RequestRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,

@@ -228,12 +228,12 @@ async def test_terms_of_the_map_are_what_the_first_turn_writes_and_nothing_else(
         "clients:\n  - {uuid: %s, telegramId: 700001, tariff: month, devices: 2, quota: 5GiB}\n"
         % (UUID % 1)
     )
-    before = panel.panel.state.records_by_email["ivan"].view()
+    before = panel.panel.state.records_by_email["ivan"].fields.copy()
 
     await adopted(operator, "--map", str(mapping))
     await operator.ask("reconcile", "now")
 
-    after = panel.panel.state.records_by_email["ivan"].view()
+    after = panel.panel.state.records_by_email["ivan"].fields.copy()
     changed = {name for name in before if before[name] != after[name]}
     assert {"limitIp", "totalGB"} == changed - {"updatedAt"}
     assert (2, 5 * GIB) == (after["limitIp"], after["totalGB"])
