@@ -44,7 +44,7 @@ from controller.core.plan import Action
 from controller.core.reserve import reserve
 from controller.core.restart import owe_restart
 from controller.core.result import refused_members
-from controller.core.turn import Turn
+from controller.core.turn import MOST_DOUBTS, Turn
 from desired_state.model.credentials import digest_secrets
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email
@@ -70,7 +70,7 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if doubtful := turn.doubt(piece):
         # A list that misses clients may be an old one, and clearing the way would cost live ones.
         turn.doubted |= doubtful
-        if (yield from look_again(turn)):
+        if turn.doubts <= MOST_DOUBTS and (yield from look_again(turn)):
             yield from learn(turn)
         return
     yield from reserve(turn)

@@ -20,6 +20,9 @@ from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import InboundId
 from desired_state.model.node import NodeTarget
 
+MOST_DOUBTS = 2
+"""Looks of a turn that only ask whether clients are really missing: a list may change with each."""
+
 
 @dataclass
 class Turn:
@@ -54,6 +57,7 @@ class Turn:
     held: set[str] = field(default_factory=set)
     missed_before: frozenset[str] = frozenset()
     doubted: set[str] = field(default_factory=set)
+    doubts: int = 0
     cleared: set[str] = field(default_factory=set)
     matched: bool = False
     deleted_last: bool = False
@@ -111,10 +115,11 @@ class Turn:
     def doubt(self, piece: tuple[Action, ...]) -> frozenset[str]:
         """Return clients that a delete would clear the way for and that only one look missed so far.
 
-        One that comes and goes within a turn is left alone.
+        One that comes and goes within a turn is left alone, and so is whatever is missed after some doubts.
         """
         missed = frozenset(a.email.lower() for a in piece if a.recreates) - self.missed_before
-        for email in missed & self.doubted:
+        self.doubts += bool(missed)
+        for email in missed if self.doubts > MOST_DOUBTS else missed & self.doubted:
             self.given_up[email] = "the panel's list shows it and does not"
         return missed
 

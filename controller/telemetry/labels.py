@@ -111,6 +111,7 @@ class PlanBlocked(StrEnum):
     FIGHTING = "Fighting"
     CUT_OFF = "CutOff"
     TAKEN_OVER = "TakenOver"
+    PACED = "Paced"
 
 
 class DriftKind(StrEnum):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from controller.core import effects as fx
+from controller.core.backoff import probation_s
 from controller.core.features import Version, features_of
 from desired_state.model.generation import JournalState
 from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault
@@ -221,8 +222,17 @@ class Explorer:
             if self.scenario.attend is not None:
                 self.scenario.attend(world)
             if world.writes() == before:
+                self._recover(world)
                 return
         raise Violation(f"L1: still writing after {ROUNDS_TO_CONVERGE} rounds without faults")
+
+    def _recover(self, world: World) -> None:
+        """Let nodes that fell more than once answer for as long as they have to, to count as recovered."""
+        for name in world.panels:
+            backoff = world.store.nodes[name].status.backoff
+            if backoff.flaps and backoff.connected_at is not None:
+                world.pass_time(probation_s(backoff.flaps))
+                world.turn(name)
 
     def _ask(self, world: World, plan: Plan) -> None:
         for panel in world.panels.values():

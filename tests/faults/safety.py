@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from controller.core import effects as fx
 from controller.core.observed import NotObserved, ObservedClient
+from controller.core.turn import MOST_DOUBTS
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.node import Mode
@@ -112,7 +113,8 @@ class Safety:
         turn.restarts += write.verb is fx.Verb.RESTART
         if turn.restarts > 1:
             raise Violation(f"S8: {turn.restarts} restarts of Xray in one turn")
-        if turn.observes > 2 * turn.calls + 1:
+        # One to begin with, two for each call or for a doubt about what is missing, one to bury.
+        if turn.observes > 2 * turn.calls + MOST_DOUBTS:
             raise Violation(f"S8: {turn.observes} looks for {turn.calls} writes")
         if row.mode is Mode.OBSERVE or (row.mode is Mode.UPSERT_ONLY and write.verb in REMOVING):
             raise Violation(f"S4: {write.verb} in mode {row.mode}")

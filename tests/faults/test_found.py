@@ -1,11 +1,14 @@
 """Bugs that the explorer found in the core, each as the shortest story that shows it."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 from controller.core import effects as fx
 from controller.core.features import Version
+from controller.core.observed import Observation
+from controller.core.turn import MOST_DOUBTS
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import InboundId
 from desired_state.model.node import Match
@@ -15,8 +18,9 @@ from tests.fakes.faults import Fault
 from tests.fakes.panel import TROJAN, VLESS
 from tests.fakes.people import NL
 from tests.fakes.world import World
+from tests.faults.explorer import Explorer
 from tests.faults.safety import Safety
-from tests.faults.scenarios import V29, V32, V36, email_of, settled, stranger
+from tests.faults.scenarios import SCENARIOS, V29, V32, V36, email_of, settled, stranger
 
 
 def run(world: World, faults: dict[int, Fault] | None = None, rounds: int = 3) -> None:
@@ -143,6 +147,47 @@ def test_a_delete_whose_answer_is_lost_again_and_again_takes_its_share_once(
 
     assert 1 == sum(len(deletes.emails) for deletes in tried)
     assert email_of(version, "a") not in seen(world)
+
+
+def test_a_list_that_misses_another_client_at_every_look_is_doubted_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A turn that asked again for each of them would look as often as there are clients."""
+    world = settled(V32, "abcdefgh")
+    held, true, looks = sorted(seen(world)), world.panel.look, count()
+
+    def missing_one() -> Observation:
+        whole, gone = true(), held[next(looks) % len(held)]
+        return replace(whole, clients=tuple(c for c in whole.clients if c.email != gone))
+
+    monkeypatch.setattr(world.panel, "look", missing_one)
+
+    effects = world.turn().effects
+
+    assert 1 + MOST_DOUBTS == sum(isinstance(effect, fx.Observe) for effect in effects)
+    assert [] == [effect for effect in effects if isinstance(effect, fx.Write)]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "plan"),
+    [
+        (
+            "mixed with hand edits and an orphan", (3, 0, 2),
+            {13: Fault.UNANSWERED, 19: Fault.STALE, 21: Fault.HALF},
+        ),
+        ("old list still served", (3, 1, 0), {11: Fault.LATE, 12: Fault.NULL, 18: Fault.NULL}),
+    ],
+    ids=["a list that changes with every look", "a panel that falls twice"],
+)  # fmt: skip
+def test_three_faults_that_once_broke_a_promise(
+    name: str, version: Version, plan: dict[int, Fault]
+) -> None:
+    (scenario,) = (one for one in SCENARIOS if one.name == name)
+    explorer = Explorer(scenario, version)
+
+    explorer.attempt(plan)
+
+    assert [] == explorer.report.violations
 
 
 @pytest.mark.parametrize("version", [V29, V36])
