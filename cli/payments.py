@@ -1,6 +1,6 @@
-"""`x3fleet payments list|show|record`: what was paid, for what, and what became of it.
+"""`x3fleet payments list|show|record|refund`: what was paid, for what, and what became of it.
 
-Amounts are minor units, as providers write them. Not here: refunds (`cli.subscriptions.change`), rules.
+Amounts are minor units, as providers write them. Not here: the rules (`desired_state.commands.payments`).
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -111,6 +111,36 @@ async def record(
     return Exit.DRIFT if view.payment.state is PaymentState.DEBT else Exit.DONE
 
 
+async def refund(
+    payment: Annotated[int, Parameter(name="PAYMENT", help="its number")],
+    /,
+    *,
+    reason: Annotated[str, Parameter(help="shown to operators")] = "",
+    token: Annotated[
+        str | None, Parameter(help="of your own: the same command under it is done once")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> Exit:
+    """Decide that a payment is given back, a debt too: what it bought is taken back at once.
+
+    Exits 2 when that could not be taken back, for what was bought since.
+    """
+    from desired_state.commands.payments import refund as refund_payment
+    from desired_state.queries.payments import show_payment as read_payment
+
+    async with unit_of_work() as work:
+        change = await refund_payment(work, PaymentId(payment), reason=reason, token=token)
+        view = await read_payment(work.session, PaymentId(payment))
+    keeps = "" if view is None or view.purchase is None else view.purchase.keeps
+    document = {
+        **money_document(change.payment),
+        "changed": change.changed,
+        "keeps": keeps or None,
+    }
+    show(Page(document, (_refunded(change.payment, keeps),)), output)
+    return Exit.DRIFT if keeps else Exit.DONE
+
+
 # -- what is shown ---------------------------------------------------------------------------------
 
 
@@ -184,3 +214,13 @@ def _row(view: "PaymentView") -> tuple[Cell, ...]:
         Text(payment.state.value, TONES[payment.state.value]),
         WHY.get(payment.debt.value, "") if payment.debt else payment.refund_reason,
     )
+
+
+def _refunded(payment: "Payment", keeps: str) -> str:
+    back = "given back" if payment.is_refunded else "to be given back by its provider"
+    taken = "it had bought nothing"
+    if payment.credited is not None:
+        taken = "what was left of what it bought is taken back"
+    if keeps:
+        taken = f"what it bought stays: {keeps}"
+    return f"payment {payment.id} is {back}; {taken}"

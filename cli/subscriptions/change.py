@@ -3,13 +3,13 @@
 Not here: the rules (`desired_state.commands`), SQL.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from cli.exits import Exit
 from cli.opening import opened_store, unit_of_work
-from cli.payments import money_document
+from cli.payments import refund as refund_payment
 from cli.people import TokenOption
 from cli.render import Output, OutputOption, Page, day, show
 from desired_state.model.errors import ConfigError
@@ -17,7 +17,6 @@ from desired_state.model.ids import PaymentId, SubscriptionId, TariffName
 
 if TYPE_CHECKING:
     from desired_state.commands.subscriptions import SubscriptionChange
-    from desired_state.model.payment import Payment
 
 Which = Annotated[str, Parameter(name="SUBSCRIPTION", help="its id")]
 
@@ -105,21 +104,8 @@ async def refund(
 
     Exits 2 when that could not be taken back, for what was bought since.
     """
-    from desired_state.commands.payments import refund as refund_payment
-    from desired_state.queries.payments import show_payment
-
     number = await _paid(SubscriptionId(subscription), payment)
-    async with unit_of_work() as work:
-        change = await refund_payment(work, number, reason=reason, token=token)
-        view = await show_payment(work.session, number)
-    keeps = "" if view is None or view.purchase is None else view.purchase.keeps
-    document: dict[str, Any] = {
-        **money_document(change.payment),
-        "changed": change.changed,
-        "keeps": keeps or None,
-    }
-    show(Page(document, (_refunded(change.payment, keeps),)), output)
-    return Exit.DRIFT if keeps else Exit.DONE
+    return await refund_payment(number, reason=reason, token=token, output=output)
 
 
 async def forget(
@@ -183,9 +169,3 @@ def _show_change(change: "SubscriptionChange", done: str, output: Output) -> Non
         until = f"its time stands still since {day(subscription.frozen_at)}"
     what = f"is {done}" if change.changed else f"is as it was: {done} already"
     show(Page(document, (f"subscription {subscription.id} {what}; {until}",)), output)
-
-
-def _refunded(payment: "Payment", keeps: str) -> str:
-    back = "given back" if payment.is_refunded else "to be given back by its provider"
-    taken = f"what it bought stays: {keeps}" if keeps else "what was left of it is taken back"
-    return f"payment {payment.id} is {back}; {taken}"

@@ -96,8 +96,10 @@ async def list_keys(
     return tuple(summaries)
 
 
-async def used_bytes(session: AsyncSession, subscriptions: list[str]) -> dict[str, int]:
-    """Sum what subscriptions used on all nodes since their paid periods began."""
+async def used_bytes(
+    session: AsyncSession, subscriptions: list[str] | None = None
+) -> dict[str, int]:
+    """Sum what subscriptions used on all nodes since their paid periods began; None: all of them."""
     above = case(
         (
             KeyUsageRow.counter_bytes > KeyUsageRow.base_bytes,
@@ -109,11 +111,11 @@ async def used_bytes(session: AsyncSession, subscriptions: list[str]) -> dict[st
         select(KeyRow.subscription_id, func.sum(KeyUsageRow.booked_bytes + above))
         .join(KeyRow, KeyRow.id == KeyUsageRow.key)
         .join(SubscriptionRow, SubscriptionRow.id == KeyRow.subscription_id)
-        .where(
-            KeyRow.subscription_id.in_(subscriptions), KeyUsageRow.period == SubscriptionRow.period
-        )
+        .where(KeyUsageRow.period == SubscriptionRow.period)
         .group_by(KeyRow.subscription_id)
     )
+    if subscriptions is not None:
+        query = query.where(KeyRow.subscription_id.in_(subscriptions))
     return {owner: int(used) for owner, used in await session.execute(query)}
 
 

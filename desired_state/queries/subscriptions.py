@@ -7,6 +7,7 @@ be read raises; nothing here stands for "not known". Not here: credentials and l
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -78,14 +79,18 @@ async def list_subscriptions(
     """
     chosen = chosen or SubscriptionFilter()
     query = _choose(chosen, now).order_by(SubscriptionRow.created_at.desc(), SubscriptionRow.id)
-    if chosen.in_force is None:
-        query = query.limit(chosen.limit)
-    rows = [(row, person) for row, person in await session.execute(query)]
-    found = await _summarise(session, now, rows)
-    if chosen.in_force is not None:
-        # What was used decides, too, and that is a sum over nodes.
-        found = tuple([one for one in found if (one.ended is None) is chosen.in_force])
-    return found[: chosen.limit]
+    found: list[SubscriptionSummary] = []
+    page = min(chosen.limit, MOST)
+    for start in count(0, page):
+        rows = [
+            (row, person) for row, person in await session.execute(query.offset(start).limit(page))
+        ]
+        page_of = await _summarise(session, now, rows)
+        # What was used decides, too, and that is a sum over nodes: no condition of the statement.
+        found += [one for one in page_of if chosen.in_force in (None, one.ended is None)]
+        if len(rows) < page or len(found) >= chosen.limit:
+            break
+    return tuple(found[: chosen.limit])
 
 
 async def summarise(

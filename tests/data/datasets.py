@@ -228,7 +228,8 @@ async def build_orphaned_payment(store: Store) -> Scene:
     await shop.pay(store, await shop.purchase_of(store, issued), "second")
     await shop.refund_unknown(store, "only-refunded")
     async with begin(store, "bot") as work:
-        await subscriptions.create(work, MONTH)
+        met = await people.meet(work, 7002)
+        await subscriptions.create(work, MONTH, person=met.person.id)
         await keys.revoke(work, issued.key.id)
     return Scene((issued.key.id,))
 

@@ -94,7 +94,9 @@ async def test_what_is_paid_is_served_on_every_node_and_shown_as_it_is(operator,
 
     sold = await sell(operator)
     before = await operator.ask("subscriptions", "show", sold["subscription"])
+    waits = await operator.ask("check", code=2)
     await operator.ask("reconcile", "now")
+    agrees = await operator.ask("check")
     after = await operator.ask("subscriptions", "show", sold["subscription"])
     listed = await operator.ask("subscriptions", "list")
     paid = await operator.ask("payments", "list")
@@ -103,6 +105,16 @@ async def test_what_is_paid_is_served_on_every_node_and_shown_as_it_is(operator,
     assert ("fulfilled", None) == (sold["state"], sold["debt"])
     assert [] == before["nodes"]
     assert [before["keys"][0]] == [one["key"] for one in before["waiting"]]
+    assert {"agree": False, "counts": {"key-without-node": 1}} == {
+        name: waits[name] for name in ("agree", "counts")
+    }
+    assert {
+        "agree": "bool", "counts": {"key-without-node": "int"},
+        "disagreements": [dict.fromkeys(
+            ("kind", "subject", "message", "winner", "why", "hint"), "str"
+        )],
+    } == shape(waits)  # fmt: skip
+    assert {"agree": True, "counts": {}, "disagreements": []} == agrees
     assert {"old": "served", "new": "served"} == {n["node"]: n["state"] for n in after["nodes"]}
     assert (30, 2, 2) == (after["days_left"], after["served"], after["live"])
     assert {"subscriptions": [SUMMARY]} == shape(listed)
@@ -142,6 +154,7 @@ async def test_what_is_switched_off_goes_dark_on_every_node_and_returns_as_it_wa
     asked = await states(operator, sold["subscription"])
     await operator.ask("reconcile", "now")
     dark = await states(operator, sold["subscription"])
+    agrees = await operator.ask("check")
     seen_dark = enabled(old), enabled(new)
     if on:
         await operator.ask(*(named.get(word, word) for word in on))
@@ -152,6 +165,7 @@ async def test_what_is_switched_off_goes_dark_on_every_node_and_returns_as_it_wa
     assert {"old": "switching-off", "new": "switching-off"} == asked
     assert {"old": "off", "new": "off"} == dark
     assert ({False}, {False}) == seen_dark
+    assert agrees["agree"]
     assert ({True}, {True}) == (enabled(old), enabled(new))
     assert before == (clients(old), clients(new))
     assert {"old": "served", "new": "served"} == await states(operator, sold["subscription"])
