@@ -46,12 +46,17 @@ async def ask_and_follow(
 
     async with begin(store, ACTOR) as work:
         asked = [await ask(work, kind, node=node) for node in nodes or (None,)]
-    return await _follow(store, tuple(one.token for one in asked), output)
+    return await follow(store, tuple(one.token for one in asked), output)
 
 
-async def _follow(
+async def follow(
     store: "Store", tokens: tuple[str, ...], output: Output
 ) -> tuple["RequestView", ...]:
+    """Wait until requests are answered.
+
+    Raises:
+        NobodyAnswers: no controller is at work any more.
+    """
     looked_s = 0.0
     with watching(output) as tell:
         while True:

@@ -159,6 +159,7 @@ COMMANDS = (
         "cli.nodes.adopt:adopt",
         "Take over clients that a panel holds already; shows first.",
     ),
+    ("nodes rebuild", "cli.nodes.rebuild:rebuild", "Fill a wiped panel again, same credentials."),
     ("events", "cli.events:events", "Show what happened on nodes and to keys."),
     (
         "notifications list",

@@ -87,6 +87,7 @@ class Daemon:
             RequestKind.PROBE: probing.probe,
             RequestKind.TEST: probing.test,
             RequestKind.INVENTORY: inventories.take,
+            RequestKind.PREVIEW: probing.preview,
         }
         self._requests = Requests(controller.store, controller.clock, looks)
         parts = Parts(

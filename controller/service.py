@@ -28,9 +28,10 @@ from controller.runtime.keys_here import Overlay
 from controller.runtime.lease import Lease, SoleLease
 from controller.runtime.leases import ReplicaLease, Terms
 from controller.runtime.reads import Reader
+from controller.runtime.rebuilding import preview_document
 from controller.runtime.records import Records
 from controller.runtime.report import FleetReport, NodeProgress, NodeReport, Stage, add_up
-from controller.runtime.requests import answer_run
+from controller.runtime.requests import answer_one, answer_run
 from controller.runtime.rounds import AT_ONCE, Rounds
 from controller.runtime.sampling import Sampler
 from controller.runtime.single import hold_lock
@@ -196,6 +197,17 @@ class Controller:
         await self._names((node,))
         async with self.authority(HolderKind.ONE_SHOT):
             return await Inventories(self.store, self.worker, self.clock).take(node)
+
+    async def preview(self, node: NodeName, token: str) -> None:
+        """Look at a node as the only controller, and answer the request for a preview of its rebuild.
+
+        Raises:
+            AlreadyRunning: another controller is at work; it answers.
+            StoreError: nothing was answered.
+        """
+        async with self.authority(HolderKind.ONE_SHOT):
+            document = preview_document(await self.worker.look(node, anew=True))
+            await answer_one(self.store, self.clock.now(), token, document)
 
     async def look(self, node: NodeName) -> Observation | NotObserved:
         """Look at one node's panel now and give what it holds; plans and writes nothing.

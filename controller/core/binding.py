@@ -13,6 +13,7 @@ from desired_state.model.ids import InboundId
 from desired_state.model.node import Match
 from desired_state.model.request import RequestKind
 
+_REBINDING = frozenset({RequestKind.REBIND, RequestKind.REBUILD})
 VISION = "xtls-rprx-vision"
 _SINGLE_USER = frozenset({"2022-blake3-chacha20-poly1305"})
 """Shadowsocks methods that serve one password only, whatever the inbound's list of clients says."""
@@ -53,7 +54,7 @@ def finds_nothing(desired: Desired, inbounds: Iterable[ObservedInbound]) -> bool
 
     A panel that shows no inbound, or has switched them all off, never unbinds the ones that keys live on.
     """
-    asked = needs_binding(desired) or any(r.kind is RequestKind.REBIND for r in desired.requests)
+    asked = needs_binding(desired) or any(r.kind in _REBINDING for r in desired.requests)
     return asked and bool(desired.bound) and not resolve_matches(desired.matches, inbounds)
 
 

@@ -78,10 +78,11 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class NodeRequest:
-    """A request that was not answered yet."""
+    """A request that was not answered yet. `guid`: of a rebuild, the panel that the person was shown."""
 
     token: str
     kind: RequestKind
+    guid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

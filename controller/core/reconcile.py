@@ -18,7 +18,7 @@ from controller.core.binding import (
 )
 from controller.core.chunks import START
 from controller.core.conditions import Condition, ConditionType, NodeStatus
-from controller.core.desired import Desired
+from controller.core.desired import Desired, NodeRequest
 from controller.core.effects import (
     Bind,
     Observe,
@@ -48,6 +48,7 @@ from desired_state.model.request import RequestKind
 _MATCHING = frozenset({RequestKind.REMATCH, RequestKind.REBIND})
 _BEYOND_A_TURN = frozenset({
     RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST, RequestKind.INVENTORY,
+    RequestKind.PREVIEW, RequestKind.REBUILD,
 })  # fmt: skip
 """Answered by whoever runs turns: they may take several, or none."""
 
@@ -78,8 +79,11 @@ def reconcile(
     return (yield from conclude(turn))
 
 
-def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
-    """Look, plan and check, and write nothing anywhere: the same plan that `reconcile` would run."""
+def dry_run(target: NodeTarget, now: datetime, *, anew: bool = False) -> Steps[Result]:
+    """Look, plan and check, and write nothing anywhere: the same plan that `reconcile` would run.
+
+    `anew`: as if somebody had asked to accept the panel that answers now.
+    """
     if target.mode is Mode.PAUSED:
         desired = yield from perform(ReadDesired(target.node))
         return Result(target.node, status_paused(desired, now), Mode.PAUSED)
@@ -88,6 +92,9 @@ def dry_run(target: NodeTarget, now: datetime) -> Steps[Result]:
     if isinstance(look, NotObserved):
         status = status_unseen(desired, target, look, now)
         return Result(target.node, status, desired.mode, not_observed=look)
+    if anew:
+        asked = (*desired.requests, NodeRequest("", RequestKind.REBIND))
+        desired = replace(desired, requests=asked)
     turn = Turn(target, desired, look, now, START)
     if _may_match(turn):
         turn.desired = _bound(desired, look)
@@ -155,12 +162,12 @@ def _may_match(turn: Turn) -> bool:
     if _is_stranger(turn.desired, turn.look):
         return False
     first = turn.desired.bound is None
-    return first or turn.checked.is_trusted or _asks(turn.desired, RequestKind.REBIND)
+    return first or turn.checked.is_trusted or _asks_anew(turn.desired, turn.look)
 
 
 def _bound(desired: Desired, look: Observation) -> Desired:
     """Return desired as it is once bound; the same object where nothing is to be bound."""
-    asked = _asks(desired, RequestKind.REBIND)
+    asked = _asks_anew(desired, look)
     if _is_stranger(desired, look) or finds_nothing(desired, look.inbounds):
         return desired
     after = desired
@@ -178,11 +185,16 @@ def _bound(desired: Desired, look: Observation) -> Desired:
 def _is_stranger(desired: Desired, look: Observation) -> bool:
     """Another GUID than the bound one, and nobody asked to bind anew."""
     differs = desired.guid is not None and look.guid is not None and desired.guid != look.guid
-    return differs and not _asks(desired, RequestKind.REBIND)
+    return differs and not _asks_anew(desired, look)
 
 
-def _asks(desired: Desired, kind: RequestKind) -> bool:
-    return any(request.kind is kind for request in desired.requests)
+def _asks_anew(desired: Desired, look: Observation) -> bool:
+    """Whether somebody accepts this panel: whichever answers, or the very one that was shown."""
+    return any(
+        request.kind is RequestKind.REBIND
+        or (request.kind is RequestKind.REBUILD and request.guid == look.guid)
+        for request in desired.requests
+    )
 
 
 # -- the end ---------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ async def _debts(
     query = (
         select(
             _JOURNAL.c.node, _JOURNAL.c.email, _JOURNAL.c.changed_at, _KEY.c.deleted_at,
-            _NEXT.c.at, _SEED.c.created_at, is_old,
+            func.coalesce(_HERE.c.leaving_at, _NEXT.c.at), _SEED.c.created_at, is_old,
         )
         .select_from(
             _JOURNAL.join(_KEY, _KEY.c.id == _JOURNAL.c.key)

@@ -1,4 +1,4 @@
-"""Looks that a person asked for: a probe, and a connection test; they write nothing on a panel.
+"""Looks that a person asked for: probe, connection test, preview of a rebuild; they write nothing there.
 
 Callers: requests, by kind. Not here: when they are made, storing the answer.
 """
@@ -8,6 +8,7 @@ from typing import Any
 from controller.core.observed import NotObserved
 from controller.panels.panel import PanelPool
 from controller.runtime.documents import answer_document
+from controller.runtime.rebuilding import preview_document
 from controller.runtime.report import NodeReport
 from controller.runtime.worker import Clock, Worker
 from desired_state.model.errors import ConfigError
@@ -32,6 +33,10 @@ class Probing:
         """Look, and tell what a turn would do."""
         turn = await self._worker.look(node)
         return answer_document(NodeReport(node).plus(turn))
+
+    async def preview(self, node: NodeName) -> dict[str, Any]:
+        """Look, and tell what a rebuild would bind and create."""
+        return preview_document(await self._worker.look(node, anew=True))
 
     async def test(self, node: NodeName) -> dict[str, Any]:
         """Reach the panel as if for the first time: a new connection, a new login, one look."""

@@ -368,7 +368,7 @@ async def _approvals(
 async def _requests(connection: AsyncConnection, node: NodeName) -> tuple[NodeRequest, ...]:
     answered = and_(REQUEST_ANSWER.c.token == REQUEST.c.token, REQUEST_ANSWER.c.node == node)
     query = (
-        select(REQUEST.c.token, REQUEST.c.kind)
+        select(REQUEST.c.token, REQUEST.c.kind, REQUEST.c.detail)
         .select_from(REQUEST.outerjoin(REQUEST_ANSWER, answered))
         .where(
             or_(REQUEST.c.node == node, REQUEST.c.node.is_(None)),
@@ -378,7 +378,7 @@ async def _requests(connection: AsyncConnection, node: NodeName) -> tuple[NodeRe
         .order_by(REQUEST.c.revision, REQUEST.c.token)
     )
     rows = await connection.execute(query)
-    return tuple([NodeRequest(token, RequestKind(kind)) for token, kind in rows])
+    return tuple([NodeRequest(t, RequestKind(kind), about.get("guid")) for t, kind, about in rows])
 
 
 async def _heals(connection: AsyncConnection, node: NodeName, now: datetime) -> tuple[Heal, ...]:

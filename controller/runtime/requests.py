@@ -28,6 +28,8 @@ from desired_state.store.tables.desired import NodeRow
 
 log = structlog.get_logger(__name__)
 
+_RUNS = frozenset({RequestKind.RECONCILE, RequestKind.REBUILD})
+"""Answered when the node's turns have done what they can."""
 Look = Callable[[NodeName], Awaitable[dict[str, Any]]]
 """Looks at a node for a request and gives the answer's detail, `outcome` among it."""
 
@@ -78,7 +80,7 @@ class Requests:
         self._open = {}
         for one in found:
             self._open[one.node] = (*self._open.get(one.node, ()), one)
-            if one.kind is RequestKind.RECONCILE:
+            if one.kind in _RUNS:
                 if one.token not in self._asked:
                     self._unplaced.add(one.token)
                 asked = self._asked.setdefault(one.token, _Asked())
@@ -131,7 +133,7 @@ class Requests:
         try:
             if any(one.kind not in self._looks for one in found):
                 for one in found:
-                    if one.kind is RequestKind.RECONCILE:
+                    if one.kind in _RUNS:
                         await self._count(one, turn, more=more)
                 await self._forget_answered(turn.node)
         except StoreError as error:
@@ -228,6 +230,20 @@ class Requests:
             self._open.pop(node, None)
 
 
+async def answer_one(store: Store, now: datetime, token: str, document: dict[str, Any]) -> None:
+    """Answer one request at one node, named in the document.
+
+    Raises:
+        StoreError: it was not answered.
+    """
+    row = {
+        "token": token, "node": document["node"], "outcome": str(document["state"]),
+        "detail": document, "at": now,
+    }  # fmt: skip
+    async with store.recording() as session:
+        await upsert(await session.connection(), REQUEST_ANSWER, [row])
+
+
 async def answer_run(store: Store, now: datetime, reports: Iterable[NodeReport]) -> None:
     """Answer what was open at the nodes of a one-shot run, which did all that could be asked for.
 
@@ -235,7 +251,7 @@ async def answer_run(store: Store, now: datetime, reports: Iterable[NodeReport])
         StoreError: nothing was answered.
     """
     documents = {report.node: answer_document(report) for report in reports}
-    kinds = (RequestKind.RECONCILE, RequestKind.PROBE, RequestKind.TEST)
+    kinds = (*_RUNS, RequestKind.PROBE, RequestKind.TEST)
     found = [one for one in await _read(store) if one.node in documents and one.kind in kinds]
     rows = [
         {

@@ -157,17 +157,22 @@ class Worker:
         with self._lease.turn(node):
             return await self._run(node, self._reconcile)
 
-    async def look(self, node: NodeName, overlay: Overlay = NOTHING_MORE) -> TurnReport:
+    async def look(
+        self, node: NodeName, overlay: Overlay = NOTHING_MORE, *, anew: bool = False
+    ) -> TurnReport:
         """Look at one node and plan; writes nothing but a refusal of the credentials.
 
         Args:
             node: which one.
             overlay: placements to be taken for stored.
+            anew: plan as if the panel that answers had been accepted anew.
         """
 
         async def steps(turn: _Turn) -> Result:
             turn.overlay = overlay
-            return await self._drive(turn, dry_run(turn.approach.target, turn.started_at))
+            return await self._drive(
+                turn, dry_run(turn.approach.target, turn.started_at, anew=anew)
+            )
 
         return await self._run(node, steps)
 

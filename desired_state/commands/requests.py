@@ -55,10 +55,12 @@ async def ask(
 
     Raises:
         NotFound: no such node.
-        Conflict: the token stands for another request, or the kind needs a node.
+        Conflict: the token stands for another request, the kind needs a node, or it is a rebuild.
     """
     if node is None and kind not in _FOR_ALL:
         raise Conflict(f"{kind} is asked of one node", hint="name the node")
+    if kind is RequestKind.REBUILD:
+        raise Conflict("a rebuild carries what was seen", hint="x3fleet nodes rebuild shows it")
     token = token or draw_token(work.randomness)
     known = await work.session.get(RequestRow, token)
     if known is not None:

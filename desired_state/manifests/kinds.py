@@ -171,6 +171,8 @@ class Capacity(Part):
 
     keys: Count | None = None
     """Most keys placed here. Default: no limit."""
+    traffic: Size | None = None
+    """Bytes a second that it can bear, both ways together: `100MiB`. Where a policy weighs traffic."""
 
 
 class NodeSpecDocument(Part):

@@ -72,6 +72,7 @@ def _node(document: NodeDocument, folder: Path | None) -> NodeSpec:
             for m in spec.inbounds.match
         ),
         capacity_keys=spec.capacity.keys,
+        capacity_traffic_bps=spec.capacity.traffic,
         weight=spec.weight,
         priority=spec.priority,
         mode=spec.mode,

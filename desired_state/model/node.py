@@ -104,6 +104,7 @@ class NodeSpec:
     """What the operator declared. `url` ends with a slash and holds the base path.
 
     `address` is the host in share links. `labels` are sorted pairs. `capacity_keys` None: no limit.
+    `capacity_traffic_bps`: bytes a second, both ways together; None: not known.
     """
 
     name: NodeName
@@ -114,6 +115,7 @@ class NodeSpec:
     labels: tuple[tuple[str, str], ...] = ()
     matches: tuple[Match, ...] = ()
     capacity_keys: int | None = None
+    capacity_traffic_bps: int | None = None
     weight: float = 1.0
     priority: int = 100
     mode: Mode = Mode.ENFORCE

@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, Revision, SubscriptionId
 from desired_state.model.key import Key
+from desired_state.model.node import Node
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder, Policy, policy_for
 from desired_state.model.tariff import NodeSelector
 from desired_state.queries.balance import read_balance
 from desired_state.scheduling.balance import Balance, is_overlap
-from desired_state.scheduling.eligible import NodeState
+from desired_state.scheduling.eligible import NodeLoad, NodeState
 from desired_state.scheduling.result import Move
 from desired_state.store.convert import node_from, policy_from
 from desired_state.store.tables.adoption import AdoptionRow
@@ -83,21 +84,41 @@ def _waits_for_proof(
 async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
     """Read every node as the scheduler sees it; sorted by name."""
     query = (
-        select(NodeRow, NodeStatusRow.conditions, NodeStatusRow.xray, NodeStatusRow.failures)
+        select(
+            NodeRow,
+            NodeStatusRow.conditions,
+            NodeStatusRow.xray,
+            NodeStatusRow.failures,
+            NodeStatusRow.traffic_rate_bps,
+            NodeStatusRow.cpu_share,
+            NodeStatusRow.memory_share,
+        )
         .outerjoin(NodeStatusRow, NodeStatusRow.node == NodeRow.name)
         .order_by(NodeRow.name)
     )
-    return tuple(
-        [
+    states = []
+    for row, conditions, xray, failures, *load in await session.execute(query):
+        node = node_from(row)
+        states.append(
             NodeState(
-                node=node_from(row),
+                node=node,
                 conditions=_held(conditions or []),
                 xray_running=_XRAY_RUNS.get(xray or ""),
+                load=_load(node, *load),
                 unreachable_since=_unreachable_since(conditions or []),
                 failures=failures or 0,
             )
-            for row, conditions, xray, failures in await session.execute(query)
-        ]
+        )
+    return tuple(states)
+
+
+def _load(node: Node, rate_bps: int | None, cpu: float | None, memory: float | None) -> NodeLoad:
+    """Shares of what the node can bear; what was never measured, or has no limit, is no load."""
+    capacity = node.spec.capacity_traffic_bps
+    return NodeLoad(
+        traffic=(rate_bps or 0) / capacity if capacity else 0.0,
+        cpu=cpu or 0.0,
+        memory=memory or 0.0,
     )
 
 

@@ -93,7 +93,8 @@ def find_shares(
 
 def _share(room: Room) -> Share:
     fair, percent = room.keys, round(100 * TOLERANCE)
-    # In whole numbers, so that a tenth of ten is one and not a little less.
-    return Share(
-        fair, min(fair, -(-fair * (100 - percent) // 100)), max(fair, fair * (100 + percent) // 100)
-    )
+    # In whole numbers, so that a tenth of ten is one and not a little less; of one key less, or more,
+    # because keys are whole, too: the true share may be nearly a key away.
+    most = (fair - 1) * (100 + percent) // 100
+    least = -(-(fair + 1) * (100 - percent) // 100)
+    return Share(fair, min(fair, least), max(fair, most))

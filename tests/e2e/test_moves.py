@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import pytest
+
+from simulator.by_hand import add_inbound
 from tests.e2e.operator import node
 from tests.e2e.service import serving, until
 
@@ -43,6 +46,8 @@ async def declared(operator, *nodes: str, keys: int, **options: object) -> list[
     fleet = operator.declare(*nodes, tariff=tariff(**options))
     await operator.ask("db", "upgrade")
     await operator.ask("manifests", "apply", str(fleet))
+    if not keys:
+        return []
     issued = await operator.ask("keys", "issue", "--tariff", "all", "--count", str(keys))
     return [key["key"] for key in issued["keys"]]
 
@@ -173,3 +178,87 @@ async def test_a_node_that_joins_the_running_service_gets_every_key_that_is_to_l
         await until(lambda: len(keys_on(other)) == 6)
 
     assert sorted(keys) == keys_on(other)
+
+
+def credentials(site) -> list[tuple[object, ...]]:
+    """What customers' links hold of each client on a panel."""
+    return sorted(
+        tuple(entry.data.get(name, "") for name in ("email", "id", "password", "subId"))
+        for inbound in site.panel.state.inbounds.values()
+        for entry in inbound.settings.clients
+    )
+
+
+@pytest.mark.parametrize("version", ["2.9.4", "3.2.8", "3.6.0"])
+async def test_a_wiped_panel_is_rebuilt_with_the_same_credentials_after_one_approval(
+    operator, start_panel, version
+) -> None:
+    """Complaint 1.9: nothing returns by itself, and what returns is what customers' links hold."""
+    panel = await start_panel(version)
+    await declared(operator, node("a", panel.url), keys=8)
+    async with serving(operator):
+        await until(lambda: len(keys_on(panel)) == 8)
+        before = credentials(panel)
+        whole = await operator.ask("nodes", "rebuild", "a")
+
+        panel.panel.wipe()
+        add_inbound(panel.panel, {"protocol": "vless", "port": 21_643})
+        held = await operator.ask("reconcile", "now", "--node", "a", code=3)
+        shown = await operator.ask("nodes", "rebuild", "a", code=3)
+        wrong = await operator.ask("nodes", "rebuild", "a", "--approve", "0" * 64, code=1)
+        stayed_empty = keys_on(panel)
+        done = await operator.ask(
+            "nodes", "rebuild", "a", "--approve", shown["digest"][:12], "--wait"
+        )
+
+    assert "whole" == whole["state"]
+    assert "blocked" == held["nodes"][0]["state"]
+    assert ("to rebuild", 8, 8, 0) == (
+        shown["state"],
+        shown["missing"],
+        shown["to_create"],
+        shown["to_delete"],
+    )
+    assert "plan_stale" == wrong["error"]["code"]
+    assert [] == stayed_empty
+    assert ("in sync", 8, 8) == (done["state"], done["created"], done["verified"])
+    assert before == credentials(panel)
+
+
+async def test_a_key_is_created_moved_and_deleted_over_two_families_while_panels_misbehave(
+    operator, start_panel
+) -> None:
+    """Complaints 1.1 and 1.2: nothing is missing, nothing lives on, whatever was answered."""
+    one, other = await start_panel("2.9.4"), await start_panel("3.6.0")
+    await declared(operator, node("a", one.url), node("b", other.url), keys=0)
+    async with serving(operator):
+        misbehave(one, other)
+        issued = await operator.ask("keys", "issue", "--tariff", "all", "--node", "a")
+        key = issued["keys"][0]["key"]
+        await until(lambda: keys_on(one) == [key])
+
+        misbehave(one, other)
+        await operator.ask("keys", "move", key, "--to", "b")
+        await until(lambda: (keys_on(one), keys_on(other)) == ([], [key]))
+        moved = await settled(operator, key)
+
+        misbehave(one, other)
+        await operator.ask("keys", "revoke", key)
+        await until(lambda: keys_on(one, other) == [])
+
+    assert {"a": False, "b": True} == {n["node"]: n["live"] for n in moved["nodes"]}
+
+
+def misbehave(*sites) -> None:
+    """Let every panel lose the answer of its next write, refuse one, and lie about one."""
+    for site in sites:
+        for kind in ("lost_response", "database_locked", "lost_request"):
+            site.panel.faults.arm({"kind": kind, "method": "POST", "count": 1})
+
+
+async def settled(operator, key: str) -> dict:
+    """Wait until a key is proved live somewhere, and give what is known of it."""
+    while True:
+        shown = await operator.ask("keys", "show", key)
+        if any(one["live"] for one in shown["nodes"]):
+            return shown

@@ -79,8 +79,6 @@ class Safety:
             raise Violation(f"S4: {type(effect).__name__} on a paused node")
         if isinstance(effect, fx.Write):
             self._before_write(world, world.panels[node], effect)
-        elif isinstance(effect, fx.ReserveDeletes):
-            turn.reserved = (turn.reserved or 0) + len(effect.emails)
 
     def after(
         self, world: World, node: NodeName, effect: fx.Effect[object], result: object
@@ -93,6 +91,8 @@ class Safety:
             self._after_write(panel, effect)
             self._nobody_is_cut_off(world, panel, effect)
             turn.unanswered = result.verdict is fx.Verdict.UNKNOWN  # type: ignore[attr-defined]
+        elif isinstance(effect, fx.ReserveDeletes) and result:
+            turn.reserved = (turn.reserved or 0) + len(effect.emails)
         elif isinstance(effect, fx.Finalise):
             self._nothing_lives(world, panel, effect)
         elif isinstance(effect, fx.WriteStatus):

@@ -254,7 +254,7 @@ class MoveRow(DesiredRow):
 class RequestRow(DesiredRow):
     """Something that only the controller can do; answered in `status.request_answer`.
 
-    `node` None: every node.
+    `node` None: every node. `detail`: of a rebuild {guid}, the panel that the person was shown.
     """
 
     __tablename__ = "request"
@@ -263,6 +263,7 @@ class RequestRow(DesiredRow):
     token: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     node: Mapped[str | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
     actor: Mapped[str]
     at: Mapped[datetime]
     revision: Mapped[int]

@@ -58,7 +58,7 @@ def test_a_long_node_says_everything_itself(load) -> None:
             match:
               - {port: 443, flow: ''}
               - {tag: inbound-8443, remark: r, protocol: trojan}
-          capacity: {keys: 500}
+          capacity: {keys: 500, traffic: 100MiB}
           weight: 2
           priority: 50
           mode: upsert-only
@@ -85,6 +85,7 @@ def test_a_long_node_says_everything_itself(load) -> None:
                 Match(tag="inbound-8443", remark="r", protocol="trojan"),
             ),
             capacity_keys=500,
+            capacity_traffic_bps=100 * 2**20,
             weight=2.0,
             priority=50,
             mode=Mode.UPSERT_ONLY,
