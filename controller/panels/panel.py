@@ -9,7 +9,7 @@ import httpx
 
 from controller.core.effects import Outcome, Verdict, Write
 from controller.core.features import Features
-from controller.core.observed import NotObserved, Observation
+from controller.core.observed import HostLoad, NotObserved, Observation
 from controller.panels.act import act
 from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import Observer
@@ -17,6 +17,7 @@ from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.api.errors import PanelError
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import SharedKeys
+from controller.panels.host import ask_host
 from controller.panels.observe import observe
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
@@ -67,6 +68,10 @@ class Panel:
         self._features = look.observation.features
         self._shared_keys = look.shared_keys
         return look.observation
+
+    async def ask_host(self) -> HostLoad:
+        """Ask how busy its host is, where a look does not tell; empty when it does not say."""
+        return HostLoad() if isinstance(self._api, PanelError) else await ask_host(self._api)
 
     async def act(self, write: Write) -> Outcome:
         """Send one write, in the dialect of the last look."""

@@ -15,10 +15,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.core import effects as fx
+from controller.core.features import Family
 from controller.core.load import Load, Measured, is_worth_storing, measure
-from controller.core.observed import Observation
+from controller.core.observed import HostLoad, Observation
 from controller.core.ownership import is_ours_by_row
-from controller.core.usage import Counter, Usage, follow, growth, most_bytes
+from controller.core.usage import Counter, Usage, follow, most_bytes
 from controller.runtime.errors import LeaseError
 from controller.runtime.history import EventLog, Line
 from controller.runtime.lease import Lease
@@ -28,12 +29,16 @@ from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.policy import LoadWeights
 from desired_state.store.bulk import insert_missing
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
+
+HOST_ASKED_S = 300.0
+"""How far apart hosts are asked where that takes a request of its own."""
 
 Clients = dict[str, Counter]
 
@@ -141,6 +146,20 @@ class Sampler:
         self._every_s = every_s
         self._wake = wake
         self._nodes: dict[NodeName, _Memory] = {}
+        self._asked_s: dict[NodeName, float] = {}
+
+    def wants_host(self, look: Observation, weights: LoadWeights, at_s: float) -> bool:
+        """Whether a panel should be asked how busy its host is, besides the look that was made.
+
+        Only where the look does not tell, somebody weighs it, and it was not asked lately.
+        """
+        weighed = weights.cpu > 0 or weights.memory > 0
+        if not weighed or look.host != HostLoad() or look.features.family is Family.V31:
+            return False
+        if at_s - self._asked_s.get(look.node, -inf) < HOST_ASKED_S:
+            return False
+        self._asked_s[look.node] = at_s
+        return True
 
     async def sample(self, sight: Sight, at_s: float, cycle: str) -> None:
         """Take a look that was trusted as a sample; one that cannot be stored is caught up by the next.
@@ -169,7 +188,7 @@ class Sampler:
         measured = measure(memory.measured, sight.look, at_s)
         elapsed_s = None if memory.sampled_s == -inf else at_s - memory.sampled_s
         keys = sight.of_keys()
-        counters = {key: hash(tuple(sorted(clients.items()))) for key, clients in keys.items()}
+        counters = {key: hash(frozenset(clients.items())) for key, clients in keys.items()}
         moved = [key for key, now in counters.items() if memory.counters.get(key) != now]
         differs = is_worth_storing(memory.stored, measured.load)
         if moved or differs:
@@ -217,15 +236,17 @@ class Sampler:
             key: known.get(key, Usage(periods.get(key, 1))).in_period(periods.get(key, 1))
             for key in names
         }
-        total = sum(growth(before[key], moved[key], sight.born) for key in names)
-        believed = elapsed_s is None or total <= most_bytes(elapsed_s)
-        if not believed:
+        after = {key: follow(before[key], moved[key], sight.born) for key in names}
+        total = sum(after[key].used_bytes - before[key].used_bytes for key in names)
+        if elapsed_s is not None and total > most_bytes(elapsed_s):
             log.warning(
-                events.USAGE_DISBELIEVED, node=node, bytes=total, elapsed_s=round(elapsed_s or 0, 1)
+                events.USAGE_DISBELIEVED, node=node, bytes=total, elapsed_s=round(elapsed_s, 1)
             )
+            after = {
+                key: follow(before[key], moved[key], sight.born, believed=False) for key in names
+            }
         usages, grown = {}, {}
-        for key in names:
-            usage = follow(before[key], moved[key], sight.born, believed=believed)
+        for key, usage in after.items():
             grown[key] = usage.used_bytes - before[key].used_bytes
             is_news = any(c.total_bytes for c in moved[key].values()) or key in known
             if is_news and usage != known.get(key):

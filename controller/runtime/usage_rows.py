@@ -4,11 +4,11 @@ Callers: the sampler, the booking of what is finalised. Not here: the rule (`con
 transactions.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +17,7 @@ from controller.runtime.tables import AT_ONCE, KEY, KEY_USAGE, PLACEMENT, SUBSCR
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.store.bulk import upsert
 
+MANY = 2_000
 USED_BYTES = case(
     (
         KEY_USAGE.c.counter_bytes > KEY_USAGE.c.base_bytes,
@@ -32,12 +33,13 @@ async def read_usages(
 ) -> dict[str, Usage]:
     """Read what keys used on a node; one that was never sampled there is left out."""
     found: dict[str, Usage] = {}
-    for some in chunks(keys):
-        query = select(
-            KEY_USAGE.c.key, KEY_USAGE.c.period, KEY_USAGE.c.base_bytes, KEY_USAGE.c.counter_bytes,
-            KEY_USAGE.c.booked_bytes, KEY_USAGE.c.up_bytes, KEY_USAGE.c.down_bytes,
-            KEY_USAGE.c.marks,
-        ).where(KEY_USAGE.c.node == node, KEY_USAGE.c.key.in_(some))  # fmt: skip
+    here = select(
+        KEY_USAGE.c.key, KEY_USAGE.c.period, KEY_USAGE.c.base_bytes, KEY_USAGE.c.counter_bytes,
+        KEY_USAGE.c.booked_bytes, KEY_USAGE.c.up_bytes, KEY_USAGE.c.down_bytes, KEY_USAGE.c.marks,
+    ).where(KEY_USAGE.c.node == node)  # fmt: skip
+    # Many by name cost more than all of the node.
+    every = len(keys) > MANY
+    for query in (here,) if every else (here.where(KEY_USAGE.c.key.in_(s)) for s in chunks(keys)):
         for key, period, base, counter, booked, up, down, marks in await connection.execute(query):
             found[key] = Usage(period, base, counter, booked, up, down, _marks_from(marks))
     return found
@@ -162,7 +164,7 @@ def _marks_from(text: str) -> dict[str, Mark]:
         return {}
     return {
         email: Mark(Counter(*numbers[:3]), Counter(*numbers[3:]) if numbers[3:] else None)
-        for email, numbers in json.loads(text).items()
+        for email, numbers in from_json(text).items()
     }
 
 
@@ -170,7 +172,7 @@ def _marks_text(marks: Mapping[str, Mark]) -> str:
     if not marks:
         return ""
     known = {email: list(_numbers(mark)) for email, mark in sorted(marks.items())}
-    return json.dumps(known, separators=(",", ":"))
+    return to_json(known).decode()
 
 
 def _numbers(mark: Mark) -> Iterable[int]:

@@ -244,9 +244,14 @@ class Worker:
     async def _sample(self, turn: _Turn, result: Result) -> None:
         if self.sampler is None or turn.desired is None or not result.trusted:
             return
-        if isinstance(turn.look, Observation):
-            sight = turn.ledger.sight(turn.desired.journal, turn.look)
-            await self.sampler.sample(sight, self._clock.monotonic(), turn.cycle)
+        if not isinstance(turn.look, Observation):
+            return
+        look, now_s = turn.look, self._clock.monotonic()
+        weights = turn.desired.policy.load
+        if turn.panel is not None and self.sampler.wants_host(look, weights, now_s):
+            look = replace(look, host=await turn.panel.ask_host())
+        sight = turn.ledger.sight(turn.desired.journal, look)
+        await self.sampler.sample(sight, now_s, turn.cycle)
 
     async def _drive(self, turn: _Turn, steps: fx.Steps[Result]) -> Result:
         """Feed a generator with what its effects bring, until it returns."""

@@ -180,7 +180,7 @@ async def end_in(fleet, owner, seconds):
     async def command(work):
         row = await subscriptions.find_subscription(work, owner)
         row.valid_until = work.now + timedelta(seconds=seconds)
-        await subscriptions._changed(work, row, "subscription_extended")
+        await work.revise(*map(NodeName, fleet.sites), scheduler=True)
 
     await fleet.run(command)
 

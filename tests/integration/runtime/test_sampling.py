@@ -4,6 +4,7 @@ import pytest
 
 from controller.panels.api.clock import SystemClock
 from controller.settings import TurnSettings
+from desired_state.model.policy import LoadWeights, Policy
 from tests.integration.runtime.fleet import Wanted, open_fleet, status_of
 
 EACH = TurnSettings(sample_s=0)
@@ -59,3 +60,35 @@ async def test_sampling_asks_nothing_more_and_an_idle_node_writes_nothing(
 
         assert before == await fleet.database()
         assert gets == len(fleet["one"].log())
+
+
+@pytest.mark.parametrize(
+    ("version", "call"),
+    [("2.3.15", "POST /server/status"), ("2.9.4", "GET /panel/api/server/status"),
+     ("3.0.2", "GET /panel/api/server/status")],
+)  # fmt: skip
+async def test_a_host_that_looks_do_not_tell_of_is_asked_seldom_where_somebody_weighs_it(
+    tmp_path, monkeypatch, version, call
+):
+    """A look stays one GET: the host is asked once in five minutes."""
+    clock = StepClock()
+    weighed = Policy(load=LoadWeights(cpu=1.0))
+    async with open_fleet(
+        tmp_path, monkeypatch, turns=EACH, clock=clock, policies=(weighed,), one=Wanted(version)
+    ) as fleet:
+        await fleet.issue()
+        await fleet.reconcile()
+        # A panel that nobody has asked lately does not know yet.
+        fleet["one"].panel.clock.advance(10)
+        clock.moved += 301
+        await fleet.reconcile()
+        fleet.forget_requests()
+        await fleet.reconcile()
+        between = list(fleet["one"].log())
+        clock.moved += 301
+        await fleet.reconcile()
+        status = await status_of(fleet, "one")
+
+        assert 1 == len(between)
+        assert [call] == [line for line in fleet["one"].log()[1:] if "status" in line]
+        assert (0.01, 0.25) == (status.cpu_share, status.memory_share)
