@@ -51,7 +51,11 @@ def view_panel(panel: "Panel") -> Body:
             {**view_record(record), "inboundIds": homes.get(record.id, [])}
             for record in state.records.values()
         ],
-        "xray": {"restarts": panel.xray.restarts, "unserved": panel.xray.unserved()},
+        "xray": {
+            "restarts": panel.xray.restarts,
+            "unserved": panel.xray.unserved(),
+            "lingering": panel.xray.lingering(),
+        },
         "traffic": [view_row(row, panel.version) for row in state.traffic],
         "writes": sum(line.write for line in panel.log),
         "requests": len(panel.log),

@@ -29,6 +29,7 @@ class Xray:
     def __init__(self, panel: "Panel") -> None:
         self._panel = panel
         self._lost: set[tuple[int, str]] = set()
+        self._revived: set[tuple[int, str]] = set()
         self._started_with: object = None
         self._due_ms: int | None = None
         self.restarts = 0
@@ -54,6 +55,12 @@ class Xray:
             and entry.data.get("enable")
         ]
 
+    def lingering(self) -> list[list[object]]:
+        """Clients that are off or gone, and that Xray serves all the same: inbound and email."""
+        return [
+            [number, email] for number, email in sorted(self._revived) if not self._is_on(email)
+        ]
+
     def check(self) -> None:
         """Restart it when that may be due and what it would be started with has changed."""
         if self._due_ms is None or self._panel.clock.now_ms() < self._due_ms:
@@ -68,6 +75,19 @@ class Xray:
         self._lost.clear()
         self._due_ms = None
         self._started_with = self._configuration()
+        # QUIRK(revived-lingers, 3x-ui 3.1.0+): Xray is started from records and rows; a client whose
+        # entry in the inbound is disabled is not taken out of it when they are switched off.
+        self._revived = {
+            (inbound.id, entry.email)
+            for inbound in self._panel.state.inbounds.values()
+            for entry in inbound.settings.clients
+            if not entry.data.get("enable") and self._is_on(entry.email)
+        }
+
+    def _is_on(self, email: str) -> bool:
+        state = self._panel.state
+        record, row = state.records_by_email.get(email), state.traffic.get(email)
+        return record is not None and bool(record.fields["enable"]) and (row is None or row.enable)
 
     def _is_refused(self, inbound: InboundRow) -> bool:
         version, method = self._panel.version, str(inbound.settings.get("method") or "")

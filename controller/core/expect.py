@@ -90,6 +90,11 @@ def project(  # noqa: PLR0917 - one field a value; called for every client of ev
     return f"{enable:d}|{expiry_ms}|{total_bytes}|{limit_ip}|{flow}|{tail}"
 
 
+def is_on(projection: str) -> bool:
+    """Whether what was verified last is a client that is switched on."""
+    return projection.startswith("1|")
+
+
 def limits_of(subscription: Subscription, base_bytes: int, policy: Policy, now: datetime) -> Limits:
     """Derive a client's limits: expiry with its margin, quota above the counter's base, devices."""
     ended = subscription.ended_by(now)

@@ -1,8 +1,9 @@
-"""The restart of a panel's Xray that some edits of shadowsocks clients need: when it is owed, when paid.
+"""The restart of a panel's Xray that some writes need: when it is owed, when it is paid.
 
-The panel answers such an edit with success and shows the client enabled, while its Xray serves it no
-more (`Features.drops_edited`). Steps: recorded as owed before the first such write, asked for at the end
-of the turn, at most once a turn. Callers: `slices`, `reconcile`, `result`. Not here: the call.
+The panel answers such a write with success and shows what was asked for, while its Xray goes on
+otherwise: it serves an edited client no more, or one that was switched off all the same. Steps:
+recorded as owed before the first such write, asked for at the end of the turn, at most once a turn.
+Callers: `slices`, `reconcile`. Not here: the call.
 """
 
 from collections.abc import Container, Iterable
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 from controller.core.conditions import Condition, ConditionType, NodeStatus
 from controller.core.effects import Steps, Verb, Verdict, Write, WriteStatus, perform
+from controller.core.expect import is_on
 from controller.core.observed import Observation, XrayState
 from controller.core.plan import Action
 from controller.core.turn import Turn
@@ -44,13 +46,27 @@ def falls_out(action: Action, look: Observation, buried: Container[str] = ()) ->
     )
 
 
+def lingers(action: Action, look: Observation) -> bool:
+    """Whether Xray goes on serving this client after it was switched off or deleted.
+
+    It is seen on, and was not when we saw it last, as far as we know: an upgrade did that.
+    """
+    # QUIRK(revived-lingers, 3x-ui 3.1.0+): across 3.1.0 the record of a disabled client is enabled, and
+    # with its row so does Xray; its entry in the inbound stays disabled, and a client whose entry is
+    # disabled already is not taken out of the running Xray.
+    if look.features.email_per_inbound or action.verb not in (Verb.DISABLE, Verb.DELETE):
+        return False
+    seen, row = action.current, action.row
+    return seen is not None and seen.enable and row is not None and not is_on(row.projection)
+
+
 def owe_restart(turn: Turn, piece: Iterable[Action]) -> Steps[None]:
     """Record before the first call that a restart will be due: a crash in between forgets nothing."""
     desired = turn.desired
     if not _can_restart(turn):
         return
     buried = {row.email.lower() for row in desired.tombstones}
-    if not any(falls_out(action, turn.look, buried) for action in piece):
+    if not any(falls_out(a, turn.look, buried) or lingers(a, turn.look) for a in piece):
         return
     turn.owes_restart = True
     if desired.status.restart_owed:
@@ -95,16 +111,16 @@ def restart_condition(turn: Turn) -> Condition | None:
     if not turn.restart_refused:
         return _refusal(turn.desired.status)
     message = (
-        "shadowsocks clients were edited, and Xray does not serve them until it is restarted: "
+        "clients were changed, and Xray serves them as before, or not at all, until it is restarted: "
         f"{turn.restart_refused}"
     )
     return Condition(ConditionType.DRIFTED, NOT_RESTARTED, message)
 
 
 def _can_restart(turn: Turn) -> bool:
-    """Whether there is an Xray that may be without a client: ours to restart, running or not known."""
+    """Whether there is an Xray that may know better: ours to restart, running or not known."""
     stands = turn.look.xray in (XrayState.RUNNING, XrayState.UNKNOWN)
-    return bool(turn.look.features.drops_edited) and turn.desired.policy.require_xray and stands
+    return turn.desired.policy.require_xray and stands
 
 
 def _refusal(status: NodeStatus) -> Condition | None:

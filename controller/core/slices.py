@@ -78,6 +78,7 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     if not piece:
         return
     seeds = yield from read_seeds(turn, piece)
+    yield from owe_restart(turn, piece)
     tried = yield from send(turn, _delete_writes(turn, piece, seeds))
     if not tried or not (yield from look_again(turn)):
         return

@@ -19,7 +19,7 @@ from controller.core.observed import (
 )
 from desired_state.model.ids import InboundId, NodeName
 from tests.fakes import panel_rules
-from tests.fakes.xray import FakeXray, restarted
+from tests.fakes.xray import FakeXray, restarted, upgraded
 
 GUIDS_SINCE: Version = (3, 3, 0)
 KEEPS = 12
@@ -297,7 +297,8 @@ class FakePanel:
         crossing = self.version < (3, 1, 0) <= version
         self.version = version
         self._older = ()
-        self.process = restarted(self)
+        off = [entry for entry in self.entries.values() if crossing and not entry.client.enable]
         if crossing:
             for number, entry in self.entries.items():
                 self.entries[number] = Entry(replace(entry.client, enable=True), entry.foreign)
+        self.process = upgraded(self, off)

@@ -20,10 +20,14 @@ Place = tuple[InboundId, str]
 
 @dataclass(frozen=True, slots=True)
 class FakeXray:
-    """A running Xray. `started_with`: what it read at its start; `lost`: whom it does not serve."""
+    """A running Xray. `started_with`: what it read at its start; `lost`: whom it does not serve.
+
+    `revived`: who came alive by an upgrade; a panel cannot take them out of it any more.
+    """
 
     started_with: frozenset[tuple[object, ...]] = frozenset()
     lost: frozenset[Place] = frozenset()
+    revived: frozenset[Place] = frozenset()
 
     def told(self, panel: FakePanel, before: dict[int, Entry]) -> FakeXray:
         """Return it after a call that may have changed clients."""
@@ -38,12 +42,23 @@ class FakeXray:
         )
         if refused and self.started_with != _config(panel):
             return restarted(panel)
-        return FakeXray(self.started_with, lost | refused)
+        return FakeXray(self.started_with, lost | refused, self.revived)
+
+    def wrong(self, panel: FakePanel) -> frozenset[Place]:
+        """Return whom it does not serve, and whom it serves although the panel shows them off or gone."""
+        served = {place for n in panel.entries for place in _places(panel, panel.entries[n])}
+        return self.lost | (self.revived - served)
 
 
 def restarted(panel: FakePanel) -> FakeXray:
     """Return an Xray that has just read everything."""
     return FakeXray(_config(panel))
+
+
+def upgraded(panel: FakePanel, off: list[Entry]) -> FakeXray:
+    """Return one that was started by an upgrade, with what that switched on."""
+    revived = {(i, entry.client.email) for entry in off for i in entry.client.inbound_ids}
+    return FakeXray(_config(panel), revived=frozenset(revived))
 
 
 def _was_left_alone(old: Entry | None, new: Entry, inbound: InboundId) -> bool:

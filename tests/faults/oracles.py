@@ -141,10 +141,10 @@ def check_idle(world: World) -> None:
 
 
 def check_served(world: World) -> None:
-    """L1: the running Xray serves whatever the panel shows enabled."""
+    """L1: the running Xray serves whatever the panel shows enabled, and nothing else."""
     for name, panel in world.panels.items():
-        if panel.process.lost:
-            raise Violation(f"L1: Xray of {name} does not serve {sorted(panel.process.lost)}")
+        if wrong := panel.process.wrong(panel):
+            raise Violation(f"L1: Xray of {name} does not do as the panel shows: {sorted(wrong)}")
 
 
 def check_rows(world: World) -> None:

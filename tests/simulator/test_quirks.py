@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.simulator.conftest import TOKEN
+
 ONE = "00000000-0000-4000-8000-000000000001"
 
 
@@ -378,7 +380,8 @@ SS_2022 = {
 
 
 async def xray(site):
-    return (await site.control("/state"))["xray"]
+    told = (await site.control("/state"))["xray"]
+    return {name: told[name] for name in ("restarts", "unserved")}
 
 
 @pytest.mark.parametrize(
@@ -419,3 +422,23 @@ async def edit_the_only_client(site):
 def restart_path(version):
     old = tuple(map(int, version.split("."))) < (2, 7, 0)
     return "/server/restartXrayService" if old else "/panel/api/server/restartXrayService"
+
+
+@pytest.mark.parametrize(("before", "lingers"), [("2.3.15", True), ("2.9.4", False)])
+async def test_who_came_alive_by_an_upgrade_stays_in_xray_until_it_is_restarted(
+    open_site, before, lingers
+):
+    """Up to 2.8.0 no traffic row said that the client was off."""
+    site = await opened(open_site, before)
+    await site.add("a", enable=False)
+    await site.control("/upgrade", {"version": "3.6.0"})
+    up = (await site.control("/state"))["xray"]["lingering"]
+    site.http.headers["authorization"] = f"Bearer {TOKEN}"
+
+    answer = await site.api("clients/bulkDisable", {"emails": ["a"]})
+    off = (await site.control("/state"))["xray"]["lingering"]
+    await site.http.post(restart_path("3.6.0"))
+    restarted = (await site.control("/state"))["xray"]["lingering"]
+
+    assert answer["success"]
+    assert [[], [[1, "a"]] if lingers else [], []] == [up, off, restarted]

@@ -76,6 +76,29 @@ async def test_what_an_upgrade_switched_on_is_seen_as_switched_on(
         assert not (await scene.client(record.email)).enable
 
 
+@pytest.mark.quirk("revived-lingers")
+@pytest.mark.parametrize(
+    ("after", "verb"), [("3.1.0", Verb.DISABLE), ("3.6.0", Verb.DISABLE), ("3.6.0", Verb.DELETE)]
+)
+async def test_quirk_revived_lingers(after: str, verb: Verb) -> None:
+    async with stage("2.3.15", VLESS) as scene:
+        record = make_record(1, VLESS, scene.inbounds["vless"], enable=False)
+        await scene.create(record)
+        scene.simulated.upgrade(after)
+        scene.version = after
+        xray = scene.simulated.xray
+
+        revived = await scene.client(record.email)
+        await scene.write(verb, replace(record, current=held(revived)))
+        lingering = [email for _, email in xray.lingering()]
+        outcome = await scene.panel.act(Write(scene.target, Verb.RESTART, ()))
+
+        assert revived.enable
+        assert [record.email] == lingering
+        assert Verdict.APPLIED is outcome.verdict
+        assert [] == xray.lingering()
+
+
 @pytest.mark.quirk("update-replaces")
 @pytest.mark.parametrize("version", params(NEW))
 async def test_quirk_update_replaces(version: str) -> None:

@@ -135,6 +135,7 @@ async def test_a_wave_of_records_that_an_upgrade_enabled_is_healed_and_trips_no_
         assert [True] * 11 == records
         assert (dict.fromkeys(wanted, True) if revived else wanted) == upgraded
         assert wanted == served(fleet["one"])
+        assert [] == fleet["one"].panel.xray.lingering()
         assert [(), ()] == [report.blocked for report in reports]
         assert reports[-1].in_sync
 

@@ -19,7 +19,7 @@ from tests.fakes.clock import START
 from tests.fakes.faults import Fault
 from tests.fakes.panel import SS_2022, VLESS
 from tests.fakes.people import NL
-from tests.faults.scenarios import V29, V31, V32, V34, settled
+from tests.faults.scenarios import V29, V31, V32, V34, V36, email_of, settle, settled
 
 LEGACY = replace(SS_2022, method="aes-256-gcm", password_bytes=None)
 
@@ -199,15 +199,28 @@ def test_what_a_turn_could_not_ask_for_any_more_comes_first_in_the_next_one():
     assert [Verb.RESTART] == verbs(world.turn())
 
 
-def test_an_upgrade_restarts_xray_and_ends_the_debt():
-    world = renewed(V29)
-    world.turn(faults={len(world.copy().turn().effects) - 2: Fault.NOT_SENT})
-    world.panel.upgrade(V34)
+def test_a_client_that_an_upgrade_switched_on_is_out_of_xray_only_after_a_restart():
+    world = settled(V29, "abc")
+    people.suspend(world.store, "a")
+    people.suspend(world.store, "b")
+    settle(world)
+    world.panel.upgrade(V36)
+    people.unwant(world.store, "b")
 
     turn = world.turn()
 
-    assert Verb.RESTART not in verbs(turn)
-    assert not turn.result.status.restart_owed
+    assert [Verb.DELETE, Verb.DISABLE, Verb.RESTART] == verbs(turn)
+    assert not world.panel.process.wrong(world.panel)
+    assert turn.result.is_in_sync
+
+
+def test_one_that_a_person_switched_on_is_taken_out_by_the_panel_up_to_3_0_2():
+    world = settled(V29, "ab")
+    people.suspend(world.store, "a")
+    settle(world)
+    world.panel.edit_by_hand(email_of(V29, "a"), enable=True)
+
+    assert [Verb.DISABLE] == verbs(world.turn())
 
 
 def test_a_dry_run_tells_a_debt_and_writes_nothing():
