@@ -180,7 +180,8 @@ async def end_in(fleet, owner, seconds):
     async def command(work):
         row = await subscriptions.find_subscription(work, owner)
         row.valid_until = work.now + timedelta(seconds=seconds)
-        await work.revise(*map(NodeName, fleet.sites), scheduler=True)
+        row.revision = await work.revise(*map(NodeName, fleet.sites), scheduler=True)
+        work.audit("subscription_extended", f"subscription/{owner}")
 
     await fleet.run(command)
 
