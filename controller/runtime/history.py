@@ -160,7 +160,8 @@ class EventLog:
             if one.outcome.verdict in _TOLD_BY:
                 clients[one.outcome.verdict, one.verb, one.outcome.cause] += one.members
         for (verdict, verb, cause), members in clients.items():
-            detail = f"{verb.value} of {members} clients: {cause}"
+            whom = "Xray" if verb is fx.Verb.RESTART else f"{members} clients"
+            detail = f"{verb.value} of {whom}: {cause}"
             line = Line(detail=detail, after=verb.value, outcome=verdict.value)
             await self.append(_TOLD_BY[verdict], [line])
 

@@ -190,6 +190,7 @@ async def test_calls_that_were_refused_or_unknown_are_told_once_each(desk):
         sent(fx.Verb.CREATE, fx.Verdict.REJECTED),
         sent(fx.Verb.UPDATE, fx.Verdict.UNKNOWN, cause="no answer"),
         sent(fx.Verb.CREATE, fx.Verdict.NOT_SENT),
+        sent(fx.Verb.RESTART, fx.Verdict.REJECTED, members=0, cause="no such file"),
     )
 
     await desk.records.record_cycle(cycle(desk, "c3"), calls)
@@ -197,6 +198,7 @@ async def test_calls_that_were_refused_or_unknown_are_told_once_each(desk):
     assert [
         ("action_rejected", "create", "rejected", "create of 6 clients: HTTP 500", "ab" * 32),
         ("action_unknown", "update", "unknown", "update of 3 clients: no answer", "ab" * 32),
+        ("action_rejected", "restart", "rejected", "restart of Xray: no such file", "ab" * 32),
     ] == await told(desk, "name", "after", "outcome", "detail", "plan_digest")
 
 
