@@ -130,6 +130,10 @@ def _detail_document(detail: "KeyDetail") -> dict[str, Any]:
             }
             for one in detail.usage
         ],
+        "adopted": [
+            {"node": one.node, "email": one.email, "at": one.at, "released_at": one.released_at}
+            for one in detail.adopted
+        ],
     }
 
 
@@ -202,6 +206,9 @@ def _told(detail: "KeyDetail") -> Iterator[Block]:
     )
     for one in detail.nodes:
         yield from _after(one)
+    for taken in detail.adopted:
+        given = "" if taken.released_at is None else f", given back on {day(taken.released_at)}"
+        yield f"adopted on {taken.node}: {taken.email}, on {day(taken.at)}{given}"
     for row in detail.orphaned_rows:
         yield Text(f"{row.email} was on {row.node}, which is not declared any more", Tone.WARN)
 

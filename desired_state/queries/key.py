@@ -15,6 +15,7 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import Placement
 from desired_state.model.subscription import EndedBy, Subscription
+from desired_state.queries.adoption import AdoptedView, adopted_clients
 from desired_state.queries.events import complete_events, conditions_told, list_events
 from desired_state.queries.explain import Explanation, Facts, explain_node
 from desired_state.queries.keys import used_bytes
@@ -40,6 +41,7 @@ class KeyDetail:
 
     `nodes`: the explanation of every declared node, by name. `events`: the newest first.
     `orphaned_rows`: journalled on nodes that are not declared. `usage`: of the present period, by node.
+    `adopted`: clients that it took over.
     """
 
     key: Key
@@ -51,6 +53,7 @@ class KeyDetail:
     events: tuple[EventView, ...]
     orphaned_rows: tuple[JournalRow, ...] = ()
     usage: tuple[NodeUsage, ...] = ()
+    adopted: tuple[AdoptedView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
         events=events,
         orphaned_rows=tuple([one for one in journal if one.node not in declared]),
         usage=await usage_by_node(session, name, owner.period),
+        adopted=await adopted_clients(session, name),
     )
 
 

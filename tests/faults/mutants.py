@@ -98,7 +98,7 @@ def _no_ownership_check(patch: Patch) -> None:
 
 
 def _panel_makes_the_credential(patch: Patch) -> None:
-    patch.setattr(compose, "derive_secrets", lambda *_: ClientSecrets("", "", ""))
+    patch.setattr(compose, "read_secrets", lambda *_, **__: ClientSecrets("", "", ""))
 
 
 def _random_remote_name(patch: Patch) -> None:
