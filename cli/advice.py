@@ -16,6 +16,7 @@ _ADVICE = {
     "whether its inbounds and clients are there",
     "StaleDesired": "restore the newer backup of the database; without one: x3fleet keys rotate KEY "
     "for each key named, or raise spec.guards.quarantined of a Policy",
+    "Paced": "it goes on by itself; spec.guards.fleetDeletes of a Policy says how fast",
     "ClockSkew": "correct the clock of the panel's server, or ours",
     "PanelPoisoned": "give that client an email on the panel, or delete it there",
     "EmailTaken": "x3fleet keys rotate KEY gives the key another email",

@@ -6,6 +6,7 @@ HTTP, what a report looks like.
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from controller.telemetry import events, metrics
 from controller.telemetry.observers import RetryMeter, StoreMeter, show_unschedulable
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
+from desired_state.model.placement import DeleteReason
 from desired_state.store.engine import Store, open_store
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.version import check_version
@@ -81,6 +83,7 @@ class Controller:
                 ended=len(summary.ended),
                 removed=summary.removed,
             )
+        _tell_of_nodes(summary)
         show_unschedulable(summary.unschedulable)
         if summary.unschedulable:
             reasons = sorted({key.reason for key in summary.unschedulable})
@@ -288,6 +291,16 @@ class Controller:
             duration_s=self.clock.monotonic() - started_s,
             totals=add_up(nodes),
         )
+
+
+def _tell_of_nodes(summary: PlacementSummary) -> None:
+    """Log which nodes were given up, and where keys are stuck."""
+    lost = Counter(p.node for p in summary.ended if p.leaving is DeleteReason.FAILED_OVER)
+    for node, keys in sorted(lost.items()):
+        log.warning(events.NODE_GIVEN_UP, node=node, keys=keys)
+    stuck = Counter((one.node, one.reason) for one in summary.stuck)
+    for (node, reason), keys in sorted(stuck.items()):
+        log.warning(events.KEYS_STUCK, node=node, keys=keys, reason=reason)
 
 
 @asynccontextmanager

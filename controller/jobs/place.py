@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from sqlalchemy import Table, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from controller.jobs.moved import tell_moves
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
 from desired_state.model.placement import Placement
@@ -180,6 +181,7 @@ async def _store(session: AsyncSession, result: PlacementResult, now: datetime) 
             for p in result.added
         ]  # fmt: skip
         await insert(connection, _TABLE, rows)
+        await tell_moves(connection, result.added, now)
     here = _TABLE.c.key == bindparam("at_key"), _TABLE.c.node == bindparam("at_node")
     ended = [
         {"at_key": p.key, "at_node": p.node, "why": None if p.leaving is None else p.leaving.value}

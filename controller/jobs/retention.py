@@ -20,7 +20,7 @@ from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.tables.adoption import FoundClientRow
-from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RequestRow
+from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RebalanceRow, RequestRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -31,6 +31,7 @@ from desired_state.store.tables.status import (
     InboundRow,
     NodeStatusRow,
     NotificationRow,
+    RebalanceStepRow,
     RemoteGenerationRow,
     RequestAnswerRow,
     RequestProgressRow,
@@ -123,6 +124,11 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
         _rule(InboundRow, ~bound),
         _rule(CapacitySampleRow, CapacitySampleRow.at < now - TREND_OVER),
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
+        _rule(
+            RebalanceStepRow,
+            RebalanceStepRow.done_at.is_not(None)
+            & ~exists().where(RebalanceRow.id == RebalanceStepRow.rebalance_id),
+        ),
         # A request whose answer is gone would be done again: the request goes first, elsewhere.
         _rule(RequestAnswerRow, (RequestAnswerRow.at < before(settings.answers_days)) & ~asked),
         _rule(

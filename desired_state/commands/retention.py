@@ -26,6 +26,7 @@ from desired_state.store.tables.desired import (
     MoveRow,
     NotificationReplayRow,
     PlanApprovalRow,
+    RebalanceRow,
     RequestRow,
     SubscriptionRow,
     WakeRow,
@@ -33,6 +34,7 @@ from desired_state.store.tables.desired import (
 from desired_state.store.tables.status import (
     KeyUsageRow,
     PlacementRow,
+    RebalanceStepRow,
     RemoteGenerationRow,
     RequestAnswerRow,
 )
@@ -134,6 +136,10 @@ def _rules(settings: PruneSettings, now: datetime) -> Iterator[_Rule]:
     # A wish is followed once, by its number: one that is as old as an answered request is history.
     replays = NotificationReplayRow.at < before(days=settings.requests_days)
     yield _Rule(NotificationReplayRow, replays)
+    done = exists().where(
+        RebalanceStepRow.rebalance_id == RebalanceRow.id, RebalanceStepRow.done_at.is_not(None)
+    )
+    yield _Rule(RebalanceRow, (RebalanceRow.at < before(days=settings.requests_days)) & done)
     yield _Rule(
         KeyRow,
         _forgotten(before(days=settings.keys_days)),

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.backoff import Backoff, Ended, longest_pause_s, next_backoff, probation_s
+from controller.core.backoff import (
+    Backoff,
+    Ended,
+    confirm_before_failover,
+    longest_pause_s,
+    next_backoff,
+    probation_s,
+)
+from desired_state.model.policy import Policy
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 NEARLY_ONE = 1 - 2**-32
@@ -165,3 +173,21 @@ def test_enough_clean_cycles_always_recover(flaps, draw):
     later = NOW + timedelta(seconds=probation_s(flaps))
 
     assert not next_backoff(first, Ended.CLEAN, later, draw).is_failing
+
+
+@pytest.mark.parametrize(
+    ("next_s", "failover_s", "expected_s"),
+    [(300, 600, 300), (300, 120, 118), (300, 0, 300), (300, 1, 300), (None, 120, None)],
+    ids=["soon enough", "brought forward", "never given up", "too late for it", "never tried"],
+)
+def test_a_node_is_looked_at_once_more_before_it_is_given_up(next_s, failover_s, expected_s):
+    """Two seconds before, so that its keys do not move on the word of an old look."""
+
+    def at(seconds):
+        return None if seconds is None else NOW + timedelta(seconds=seconds)
+
+    state = Backoff(failures=3, next_look_at=at(next_s))
+
+    found = confirm_before_failover(state, NOW, Policy(failover_after_s=failover_s), NOW)
+
+    assert replace(state, next_look_at=at(expected_s)) == found

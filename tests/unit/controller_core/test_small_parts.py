@@ -205,6 +205,13 @@ class TestConditions:
         assert keep_since((self.READY,), before, NOW)[0].since == earlier
         assert keep_since((replace(self.READY, status=False),), before, NOW)[0].since == NOW
 
+    def test_a_node_stays_out_of_reach_since_its_first_reason(self):
+        """A failover counts from there: refused, then too slow, is one and the same fall."""
+        fell = Condition(ConditionType.UNREACHABLE, "Unreachable", since=NOW - timedelta(minutes=9))
+        slow = Condition(ConditionType.UNREACHABLE, "Timeout")
+
+        assert keep_since((slow,), (fell,), NOW)[0].since == fell.since
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),

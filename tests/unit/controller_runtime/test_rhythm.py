@@ -31,6 +31,16 @@ CASES = {
         Ended(due_s=42),
         NextLook(43, Priority.ROUTINE),
     ),
+    "its failover is to be quick: often enough to notice": (
+        Ended(failover_s=60),
+        NextLook(30, Priority.ROUTINE),
+    ),
+    "its failover is to be as quick as can be: not without a pause": (
+        Ended(failover_s=6),
+        NextLook(5, Priority.ROUTINE),
+    ),
+    "its failover has time": (Ended(failover_s=3_600), NextLook(300, Priority.ROUTINE)),
+    "it is never given up": (Ended(failover_s=0), NextLook(300, Priority.ROUTINE)),
     "a subscription ends later: no sooner for that": (
         Ended(due_s=4_000),
         NextLook(300, Priority.ROUTINE),
