@@ -23,7 +23,7 @@ async def see(
 ) -> Admission:
     """Admit or refuse a device that a subscription is fetched with, and remember an admitted one.
 
-    Asked again within half a day, nothing is written.
+    Asked again within a week, nothing is written.
 
     Args:
         work: the transaction.

@@ -31,6 +31,7 @@ from desired_state.store.tables.desired import (
     SubscriptionRow,
     WakeRow,
 )
+from desired_state.store.tables.shop import CommandTokenRow
 from desired_state.store.tables.status import (
     KeyUsageRow,
     PlacementRow,
@@ -140,6 +141,7 @@ def _rules(settings: PruneSettings, now: datetime) -> Iterator[_Rule]:
         RebalanceStepRow.rebalance_id == RebalanceRow.id, RebalanceStepRow.done_at.is_not(None)
     )
     yield _Rule(RebalanceRow, (RebalanceRow.at < before(days=settings.requests_days)) & done)
+    yield _Rule(CommandTokenRow, CommandTokenRow.at < before(days=settings.tokens_days))
     yield _Rule(
         KeyRow,
         _forgotten(before(days=settings.keys_days)),

@@ -15,7 +15,8 @@ class PruneSettings(BaseModel):
 
     `wakes_hours`: a controller reads wake-ups within seconds; the rest is for people who look on.
     `approvals_days`: longer than any approval is good for. `keys_days`: after their deletion, and
-    never before their last trace on a panel is forgotten. `batch`: rows in one transaction.
+    never before their last trace on a panel is forgotten. `tokens_days`: longer than anybody repeats what
+    they asked for. `batch`: rows in one transaction.
     """
 
     every_s: float = Field(default=3600.0, gt=0, le=86_400)
@@ -24,6 +25,7 @@ class PruneSettings(BaseModel):
     requests_days: int = Field(default=30, ge=1, le=3_650)
     approvals_days: int = Field(default=90, ge=2, le=3_650)
     keys_days: int = Field(default=90, ge=1, le=3_650)
+    tokens_days: int = Field(default=90, ge=1, le=3_650)
     batch: int = Field(default=1_000, ge=1, le=100_000)
 
 

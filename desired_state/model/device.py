@@ -15,8 +15,9 @@ from desired_state.model.ids import DeviceId
 
 FORGET_AFTER = timedelta(days=30)
 """A device that was not seen for so long makes room for another: phones are sold and lost."""
-TOUCH_AFTER = timedelta(hours=12)
-"""How old the last sight of a device grows before it is written anew: apps ask every hour."""
+TOUCH_AFTER = timedelta(days=7)
+"""How old the last sight of a device grows before it is written anew: apps ask every hour, and each
+write is a revision and a line of the audit."""
 _LONGEST = 256
 """Characters that a device may say of itself; real ones take at most 64."""
 

@@ -97,6 +97,7 @@ async def test_what_is_paid_is_served_on_every_node_and_shown_as_it_is(operator,
     waits = await operator.ask("check", code=2)
     await operator.ask("reconcile", "now")
     agrees = await operator.ask("check")
+    limits = device_limits(old) | device_limits(new)
     after = await operator.ask("subscriptions", "show", sold["subscription"])
     listed = await operator.ask("subscriptions", "list")
     paid = await operator.ask("payments", "list")
@@ -115,6 +116,7 @@ async def test_what_is_paid_is_served_on_every_node_and_shown_as_it_is(operator,
         )],
     } == shape(waits)  # fmt: skip
     assert {"agree": True, "counts": {}, "disagreements": []} == agrees
+    assert {3} == limits
     assert {"old": "served", "new": "served"} == {n["node"]: n["state"] for n in after["nodes"]}
     assert (30, 2, 2) == (after["days_left"], after["served"], after["live"])
     assert {"subscriptions": [SUMMARY]} == shape(listed)
@@ -169,6 +171,16 @@ async def test_what_is_switched_off_goes_dark_on_every_node_and_returns_as_it_wa
     assert ({True}, {True}) == (enabled(old), enabled(new))
     assert before == (clients(old), clients(new))
     assert {"old": "served", "new": "served"} == await states(operator, sold["subscription"])
+
+
+def device_limits(site):
+    """How many devices the panel lets each client of ours have."""
+    return {
+        entry.data["limitIp"]
+        for inbound in site.panel.state.inbounds.values()
+        for entry in inbound.settings.clients
+        if entry.email.startswith("x3f-")
+    }
 
 
 def enabled(site):
@@ -251,4 +263,4 @@ async def test_a_trial_is_given_once_and_another_tariff_takes_over(operator, sta
     assert ("conflict", "change") == (twice["error"]["code"], bought["kind"])
     assert (365, "year", None) == (shown["days_left"], shown["tariff"], shown["bytes_left"])
     assert before == (clients(old), clients(new))
-    assert 2 == shown["served"]
+    assert ({5}, {5}, 2) == (device_limits(old), device_limits(new), shown["served"])

@@ -5,8 +5,10 @@ what was told. What a shop owes anybody is a key or a debt that is seen, after e
 """
 
 import asyncio
+import os
 import shutil
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,16 +42,24 @@ from desired_state.store.unit_of_work import begin
 from tests.integration.store.shop import MONTH, PRICE, TRIAL, YEAR, open_shop
 from tests.stores import opened
 
+DEEP = bool(os.environ.get("X3FLEET_TEST_DEEP"))
 TELEGRAM = st.sampled_from([7001, 7002])
-AMOUNTS = st.sampled_from([PRICE, PRICE, PRICE, Money("RUB", 358_800), Money("RUB", 1)])
-"""Mostly the price of a month: the price of a year and a coin too."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a provider has to tell of one charge."""
+
+    charge: str
+    money: Money
+    purchase: PurchaseId
 
 
 class Shop(RuleBasedStateMachine):
-    """The ledger: `told` charges with their sums, `orders`, `refunds`; everything else is asked."""
+    """The ledger holds what was told: sums paid and given back by charge, and what each credited first."""
 
     orders: Bundle[PurchaseId] = Bundle("orders")
-    messages: Bundle[tuple[str, Any]] = Bundle("messages")
+    messages: Bundle[Message] = Bundle("messages")
     template: Path
 
     def __init__(self) -> None:
@@ -60,6 +70,7 @@ class Shop(RuleBasedStateMachine):
         self.numbers = iter(range(1_000))
         self.paid: dict[str, Money] = {}
         self.refunded: dict[str, int] = {}
+        self.credited: dict[str, PurchaseId] = {}
         path = Path(self.folder.name) / "shop.db"
         shutil.copy(self.template, path)
         self.store = self.run(self.stack.enter_async_context(opened(f"sqlite:///{path}")))
@@ -106,64 +117,76 @@ class Shop(RuleBasedStateMachine):
         )  # fmt: skip
         return PurchaseId("unknown") if ordered is None else ordered.purchase.id
 
-    @rule(telegram=TELEGRAM)
-    def ask_for_a_trial(self, telegram: int) -> None:
-        """A trial is given once, however often they ask."""
-        met = self.do(people.meet, telegram)
-        self.do(purchases.trial, met.person.id, TRIAL)
-
-    @rule(telegram=TELEGRAM, banned=st.booleans())
-    def ban(self, telegram: int, banned: bool) -> None:
-        """Ban somebody, or take that back."""
-        met = self.do(people.meet, telegram)
-        self.do(people.ban if banned else people.unban, met.person.id)
-
-    @rule(telegram=TELEGRAM, frozen=st.booleans())
-    def freeze(self, telegram: int, frozen: bool) -> None:
-        """Freeze what somebody has, or let it go on."""
-        met = self.do(people.meet, telegram)
-        for name in self.owned(met.person.id):
-            self.do(subscriptions.freeze if frozen else subscriptions.unfreeze, name)
-
-    @rule(days=st.integers(1, 50))
-    def pass_time(self, days: int) -> None:
-        """Let time pass."""
-        self.store.clock.advance(days=days)
+    @rule(
+        telegram=TELEGRAM,
+        what=st.sampled_from(["trial", "ban", "unban", "freeze", "unfreeze", "wait"]),
+        days=st.integers(1, 50),
+    )
+    def live(self, telegram: int, what: str, days: int) -> None:
+        """Ask for a trial, be banned, freeze what one has; or time passes."""
+        person = self.do(people.meet, telegram).person.id
+        if what == "wait":
+            self.store.clock.advance(days=days)
+        elif what == "trial":
+            self.do(purchases.trial, person, TRIAL)
+        elif what in ("ban", "unban"):
+            self.do(people.ban if what == "ban" else people.unban, person)
+        else:
+            for name in self.owned(person):
+                self.do(subscriptions.freeze if what == "freeze" else subscriptions.unfreeze, name)
 
     # -- what providers tell -----------------------------------------------------------------------
 
-    @rule(target=messages, purchase=orders, money=AMOUNTS)
-    def pay(self, purchase: PurchaseId, money: Money) -> tuple[str, Any]:
-        """Somebody pays: the provider has a message, which nobody has heard yet."""
-        charge = f"charge-{next(self.numbers)}"
-        return charge, (money, purchase)
+    @rule(
+        target=messages,
+        purchase=orders,
+        sums=st.sampled_from([None, None, None, Money("RUB", 1), Money("XTR", 29900)]),
+        heard=st.integers(0, 2),
+    )
+    def pay(self, purchase: PurchaseId, sums: Money | None, heard: int) -> Message:
+        """Somebody pays, mostly the price: the message is heard twice, once, later or never."""
+        _, bought = self.rows()
+        price = bought[purchase].price if purchase in bought else PRICE
+        message = Message(f"charge-{next(self.numbers)}", sums or price, purchase)
+        for _ in range(heard):
+            self.hear(message)
+        return message
 
     @rule(message=messages)
-    def hear(self, message: tuple[str, Any]) -> None:
+    def hear_later(self, message: Message) -> None:
         """A message comes, for the first time or again."""
-        charge, (money, purchase) = message
-        if self.do(payments.record, Charge("yookassa", charge), money, purchase) is not None:
-            self.paid[charge] = money
+        self.hear(message)
 
     @rule(message=consumes(messages))
-    def lose(self, message: tuple[str, Any]) -> None:
+    def lose(self, message: Message) -> None:
         """A message is never heard, or never again."""
 
-    @rule(message=messages, share=st.sampled_from([1, 2, 2]))
-    def hear_of_a_refund(self, message: tuple[str, Any], share: int) -> None:
+    @rule(message=messages, all_of_it=st.booleans())
+    def hear_of_a_refund(self, message: Message, all_of_it: bool) -> None:
         """Half or all of a charge was given back, maybe before its payment is heard of."""
-        charge, (money, _) = message
-        back = max(1, money.amount_minor * share // 2)
-        done = self.do(
-            payments.record_refund, Charge("yookassa", charge), Money(money.currency, back)
-        )
-        if done is not None:
-            self.refunded[charge] = max(back, self.refunded.get(charge, 0))
+        whole = message.money.amount_minor
+        back = whole if all_of_it else max(1, whole // 2)
+        charge = Charge("yookassa", message.charge)
+        if self.do(payments.record_refund, charge, Money(message.money.currency, back)):
+            self.refunded[message.charge] = max(back, self.refunded.get(message.charge, 0))
 
     @rule(number=st.integers(1, 6))
     def decide_a_refund(self, number: int) -> None:
         """An operator gives a payment back."""
         self.do(payments.refund, number)
+
+    def hear(self, message: Message) -> None:
+        """Record what a provider tells."""
+        charge = Charge("yookassa", message.charge)
+        gone = self.refunded.get(message.charge, 0) >= message.money.amount_minor
+        if self.do(payments.record, charge, message.money, message.purchase) is None:
+            return
+        self.paid[message.charge] = message.money
+        [known] = [one for one in self.rows()[0] if one.charge == message.charge]
+        if gone and message.charge not in self.credited:
+            assert known.credited is None
+        if known.credited is not None:
+            self.credited.setdefault(message.charge, known.credited)
 
     # -- what must hold ----------------------------------------------------------------------------
 
@@ -175,6 +198,9 @@ class Shop(RuleBasedStateMachine):
 
         assert sorted({one.charge for one in known}) == sorted(one.charge for one in known)
         assert len(set(credited)) == len(credited)
+        assert self.credited == {
+            one.charge: one.credited for one in known if one.credited is not None
+        }
         assert {*self.paid} | {*self.refunded} == {one.charge for one in known}
         for one in known:
             assert self.paid.get(one.charge) == one.paid
@@ -256,8 +282,8 @@ def test_any_order_duplication_and_loss_of_messages_credits_each_payment_once(
     run_state_machine_as_test(
         Shop,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=20,
+            max_examples=200 if DEEP else 15,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

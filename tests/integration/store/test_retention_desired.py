@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from desired_state.commands import keys, notifications, requests
+from desired_state.commands import keys, notifications, requests, subscriptions
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings, load_prune_settings
 from desired_state.model.errors import ConfigError
@@ -204,3 +204,19 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch) -> None:
         load_prune_settings()
 
     assert "hunter2" not in str(caught.value)
+
+
+async def test_tokens_of_callers_go_when_nobody_repeats_what_they_asked_for(fleet) -> None:
+    async with begin(fleet, "test") as work:
+        sold = await subscriptions.create(work, make_tariff().name)
+        await subscriptions.extend(work, sold.id, 300, token="gift")
+    fleet.clock.advance(days=89)
+    before = await prune(fleet, SETTINGS)
+    async with begin(fleet, "test") as work:
+        repeated = await subscriptions.extend(work, sold.id, 300, token="gift")
+    fleet.clock.advance(days=2)
+
+    after = await prune(fleet, SETTINGS)
+
+    assert ({"wake"}, False) == (set(before), repeated.changed)
+    assert {"command_token": 1} == after
