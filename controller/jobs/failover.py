@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from desired_state.model.ids import NodeName
 from desired_state.model.policy import policy_for
-from desired_state.queries.placement import read_node_states
 from desired_state.scheduling.eligible import CONFIRMED_BY, is_given_up
 from desired_state.store.convert import policy_from
 from desired_state.store.engine import Store
+from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.desired import PolicyRow
 from desired_state.store.tables.status import NodeStatusRow
 

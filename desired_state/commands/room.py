@@ -10,15 +10,12 @@ from desired_state.commands.errors import KeyUnschedulable
 from desired_state.commands.whereabouts import nodes_of_key, rows_of_nodes
 from desired_state.model.ids import KeyId, NodeName, SubscriptionId
 from desired_state.model.tariff import NodeSelector
-from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.rooms import Rooms
 from desired_state.store.convert import node_from, policy_from
-from desired_state.store.tables.desired import KeyRow, NodeRow, PolicyRow
-from desired_state.store.tables.status import NodeStatusRow, PlacementRow
+from desired_state.store.node_states import read_node_states
+from desired_state.store.tables.desired import KeyRow, PolicyRow
+from desired_state.store.tables.status import PlacementRow
 from desired_state.store.unit_of_work import UnitOfWork
-
-_XRAY_RUNS = {"running": True, "stop": False, "error": False}
-"""What a panel said of its Xray; anything else is not known, and keeps no key off."""
 
 
 async def require_room(work: UnitOfWork, nodes: NodeSelector) -> None:
@@ -28,7 +25,7 @@ async def require_room(work: UnitOfWork, nodes: NodeSelector) -> None:
         KeyUnschedulable: says why, node by node.
     """
     policies = tuple([policy_from(row) for row in await work.session.scalars(select(PolicyRow))])
-    rooms = Rooms(await _states(work), policies, await _counts(work))
+    rooms = Rooms(await read_node_states(work.session), policies, await _counts(work))
     if not rooms.pick(nodes.labels, 1, without=()):
         raise KeyUnschedulable(
             f"no node can carry such a key now: {rooms.say_why_none(nodes.labels)}",
@@ -53,20 +50,6 @@ async def wanted_keys(work: UnitOfWork, subscription: SubscriptionId) -> list[Ke
         KeyRow.subscription_id == subscription, KeyRow.deleted_at.is_(None)
     )
     return list(await work.session.scalars(query.order_by(KeyRow.id)))
-
-
-async def _states(work: UnitOfWork) -> list[NodeState]:
-    query = select(NodeRow, NodeStatusRow.conditions, NodeStatusRow.xray).outerjoin(
-        NodeStatusRow, NodeStatusRow.node == NodeRow.name
-    )
-    return [
-        NodeState(
-            node=node_from(row),
-            conditions=tuple([f"{c['type']}/{c['reason']}" for c in stored or () if c["status"]]),
-            xray_running=_XRAY_RUNS.get(xray or ""),
-        )
-        for row, stored, xray in await work.session.execute(query)
-    ]
 
 
 async def _counts(work: UnitOfWork) -> dict[NodeName, int]:

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
 from desired_state.model.policy import policy_for
-from desired_state.queries.placement import read_node_states
 from desired_state.scheduling.capacity import (
     Group,
     NodeRoom,
@@ -26,6 +25,7 @@ from desired_state.scheduling.capacity import (
 )
 from desired_state.scheduling.eligible import NodeState, refuse_node
 from desired_state.store.convert import policy_from
+from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.desired import PolicyRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (

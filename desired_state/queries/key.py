@@ -19,7 +19,6 @@ from desired_state.queries.adoption import AdoptedView, adopted_clients
 from desired_state.queries.events import complete_events, conditions_told, list_events
 from desired_state.queries.explain import Explanation, Facts, explain_node
 from desired_state.queries.keys import used_bytes
-from desired_state.queries.placement import read_node_states
 from desired_state.queries.retry import Retry, read_leases
 from desired_state.queries.usage import NodeUsage, usage_by_node
 from desired_state.queries.views import ConditionView, EventView, conditions_from
@@ -31,6 +30,7 @@ from desired_state.store.convert import (
     policy_from,
     subscription_from,
 )
+from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.desired import KeyRow, PolicyRow, SubscriptionRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Text, and_, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,21 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, Revision, SubscriptionId
 from desired_state.model.key import Key
-from desired_state.model.node import Node
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder, Policy, policy_for
 from desired_state.model.tariff import NodeSelector
 from desired_state.queries.balance import read_balance
 from desired_state.scheduling.balance import Balance, is_overlap
-from desired_state.scheduling.eligible import NodeLoad, NodeState
+from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.result import Move
-from desired_state.store.convert import node_from, policy_from
+from desired_state.store.convert import policy_from
+from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.adoption import AdoptionRow
-from desired_state.store.tables.desired import KeyRow, MoveRow, NodeRow, PolicyRow
-from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
-
-_XRAY_RUNS = {"running": True, "stop": False, "error": False}
-"""What a panel said of its Xray; anything else is not known."""
+from desired_state.store.tables.desired import KeyRow, MoveRow, PolicyRow
+from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,56 +75,6 @@ def _waits_for_proof(
         and policy_for(policies, state.node.spec.labels).move_order is MoveOrder.CREATE_FIRST
     }
     return {p.key for p in placements if p.leaving is None and (p.node in slow or is_overlap(p))}
-
-
-async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
-    """Read every node as the scheduler sees it; sorted by name."""
-    query = (
-        select(
-            NodeRow,
-            NodeStatusRow.conditions,
-            NodeStatusRow.xray,
-            NodeStatusRow.failures,
-            NodeStatusRow.traffic_rate_bps,
-            NodeStatusRow.cpu_share,
-            NodeStatusRow.memory_share,
-        )
-        .outerjoin(NodeStatusRow, NodeStatusRow.node == NodeRow.name)
-        .order_by(NodeRow.name)
-    )
-    states = []
-    for row, conditions, xray, failures, *load in await session.execute(query):
-        node = node_from(row)
-        states.append(
-            NodeState(
-                node=node,
-                conditions=_held(conditions or []),
-                xray_running=_XRAY_RUNS.get(xray or ""),
-                load=_load(node, *load),
-                unreachable_since=_unreachable_since(conditions or []),
-                failures=failures or 0,
-            )
-        )
-    return tuple(states)
-
-
-def _load(node: Node, rate_bps: int | None, cpu: float | None, memory: float | None) -> NodeLoad:
-    """Shares of what the node can bear; what was never measured, or has no limit, is no load."""
-    capacity = node.spec.capacity_traffic_bps
-    return NodeLoad(
-        traffic=(rate_bps or 0) / capacity if capacity else 0.0,
-        cpu=cpu or 0.0,
-        memory=memory or 0.0,
-    )
-
-
-def _held(conditions: list[dict[str, Any]]) -> tuple[str, ...]:
-    return tuple([f"{c['type']}/{c['reason']}" for c in conditions if c["status"]])
-
-
-def _unreachable_since(conditions: list[dict[str, Any]]) -> datetime | None:
-    held = (c for c in conditions if c["status"] and c["type"] == "Unreachable" and c["since"])
-    return min((datetime.fromisoformat(c["since"]) for c in held), default=None)
 
 
 async def _keys(session: AsyncSession) -> tuple[Key, ...]:

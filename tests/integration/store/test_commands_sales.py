@@ -15,6 +15,7 @@ from desired_state.commands.payments import Charge
 from desired_state.model.errors import InvalidValue
 from desired_state.model.ids import KeyId, PaymentId, PersonId, SubscriptionId, TariffName
 from desired_state.model.payment import Debt, PaymentState
+from desired_state.model.policy import LoadWeights
 from desired_state.model.purchase import PurchaseKind, PurchaseState
 from desired_state.model.quantities import Money
 from desired_state.model.subscription import EndedBy
@@ -22,8 +23,8 @@ from desired_state.queries.payments import list_payments, show_payment
 from desired_state.store.engine import Store
 from desired_state.store.tables.desired import MoveRow, SubscriptionRow
 from desired_state.store.tables.shop import PaymentRow, PurchaseRow
-from tests.builders import GIB, make_bundle, make_node_spec
-from tests.data.rows import apply, place, wakes_since
+from tests.builders import GIB, make_bundle, make_node_spec, make_policy, make_tariff
+from tests.data.rows import apply, place, replace_status, wakes_since
 from tests.integration.store.shop import (
     GERMANY,
     MONTH,
@@ -92,6 +93,21 @@ async def test_what_no_node_can_carry_is_refused_before_anybody_pays(shop: Shop)
         await shop.order()
 
     assert 0 == await count(shop, PurchaseRow)
+
+
+async def test_what_only_overloaded_nodes_could_carry_is_refused_too(shop: Shop) -> None:
+    """The scheduler's own answer, by the same reading of nodes: no less is asked before a sale."""
+    await apply(
+        shop.store,
+        make_bundle(
+            make_node_spec("nl-1"), make_tariff(prices=(PRICE,)),
+            make_policy(load=LoadWeights(keys=1.0, cpu=1.0)), revision="r2",
+        ),
+    )  # fmt: skip
+    await replace_status(shop.store, NL1, cpu_share=1.0)
+
+    with pytest.raises(KeyUnschedulable, match="1 orphaned, 1 overloaded"):
+        await shop.order()
 
 
 async def test_what_is_paid_while_nothing_can_carry_it_is_a_key_that_waits_and_is_shown(
