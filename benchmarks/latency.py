@@ -76,8 +76,7 @@ async def _settle(rig: Rig, service: Service, well: list[NodeName]) -> None:
 
 
 async def _holds(rig: Rig, node: NodeName, count: int) -> bool:
-    state = await rig.panels[node].ask("/state")
-    return len(state["clients"]) >= count
+    return int((await rig.panels[node].ask("/size"))["clients"]) >= count
 
 
 async def _issue(rig: Rig, node: NodeName) -> KeyId:
@@ -92,7 +91,7 @@ async def _write(rig: Rig, well: list[NodeName], count: int) -> list[float]:
         node = dice.choice(well)
         panel = rig.panels[node]
         await panel.ask("/requests", method="DELETE")
-        held = len((await panel.ask("/state"))["clients"])
+        held = int((await panel.ask("/size"))["clients"])
         await _issue(rig, node)
         written_ms = now_ms()
         await until(lambda node=node, held=held: _holds(rig, node, held + 1))  # type: ignore[misc] # defaults bind

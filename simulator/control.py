@@ -66,6 +66,14 @@ def _state(panel: "Panel", _: Request, __: Body) -> Body:
     return view_panel(panel)
 
 
+def _size(panel: "Panel", _: Request, __: Body) -> Body:
+    inbounds = panel.state.inbounds.values()
+    return {
+        "clients": sum(len(inbound.settings.clients) for inbound in inbounds),
+        "requests": len(panel.log),
+    }
+
+
 def _requests(panel: "Panel", _: Request, __: Body) -> list[Body]:
     return [line.__dict__ for line in panel.log]
 
@@ -198,6 +206,7 @@ def _options(panel: "Panel", _: Request, body: Body) -> Body:
 
 _ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/state", _state),
+    ("GET", "/size", _size),
     ("GET", "/requests", _requests),
     ("DELETE", "/requests", _forget_requests),
     ("GET", "/trail", _trail),

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -103,6 +103,13 @@ def postgres_url() -> Iterator[str]:
     if named:
         yield named
         return
+    with serve_postgres() as url:
+        yield url
+
+
+@contextmanager
+def serve_postgres() -> Iterator[str]:
+    """Run a server of our own while the block runs; gives its URL."""
     # Of its own, below the system's folder: run as root, the server opens every folder above its
     # data to the user that it runs as.
     folder = Path(tempfile.mkdtemp(prefix="x3fleet-pg-"))

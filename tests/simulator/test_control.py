@@ -24,6 +24,16 @@ async def test_state_shows_the_database_parsed(open_site, version):
     assert ([] if version == V2 else [[inbound]]) == [c["inboundIds"] for c in state["clients"]]
 
 
+@pytest.mark.parametrize("version", [V2, NEWEST])
+async def test_the_size_of_a_panel_is_told_without_its_clients(open_site, version):
+    site = await open_site(version)
+    await site.inbound()
+    await site.add("bob")
+    await site.add("eve")
+
+    assert {"clients": 2, "requests": 2} == await site.control("/size")
+
+
 async def test_requests_are_logged_until_forgotten(open_site):
     site = await open_site(V2)
     await site.inbound()
