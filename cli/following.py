@@ -16,6 +16,7 @@ from desired_state.model.ids import NodeName
 from desired_state.model.request import RequestKind
 
 if TYPE_CHECKING:
+    from controller.runtime.errors import HolderKind
     from controller.service import Controller
     from desired_state.queries.requests import RequestView
     from desired_state.store.engine import Store
@@ -79,19 +80,31 @@ async def _read(store: "Store", tokens: tuple[str, ...]) -> tuple["RequestView",
     return tuple(view for view in found if view is not None)
 
 
+async def is_served(store: "Store") -> bool:
+    """Tell whether a controller that stays is at work on this database, and answers requests."""
+    from controller.runtime.errors import HolderKind
+
+    return await _holder(store) in (HolderKind.DAEMON, HolderKind.REPLICA)
+
+
+async def _holder(store: "Store") -> "HolderKind | None":
+    from controller.runtime.errors import AlreadyRunning, HolderKind
+    from controller.runtime.single import hold_lock
+
+    try:
+        async with hold_lock(store, HolderKind.ONE_SHOT):
+            return None
+    except AlreadyRunning as refused:
+        return refused.holder.kind
+
+
 async def _require_controller(store: "Store") -> None:
     """Refuse to wait for nobody.
 
     Raises:
         NobodyAnswers: the lock is free.
     """
-    from controller.runtime.errors import AlreadyRunning, HolderKind
-    from controller.runtime.single import hold_lock
-
-    try:
-        async with hold_lock(store, HolderKind.ONE_SHOT):
-            pass
-    except AlreadyRunning:
+    if await _holder(store) is not None:
         return
     raise NobodyAnswers(
         "the controller ended before it answered",

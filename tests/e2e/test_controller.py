@@ -12,7 +12,7 @@ import pytest
 
 from simulator import by_hand
 from tests.drill.audit import Account, Books, Findings, Row, audit
-from tests.e2e.operator import finish, node
+from tests.e2e.operator import finish, node, shape
 from tests.e2e.service import serving, start, until
 
 STRANGER = {
@@ -123,6 +123,29 @@ async def test_reconcile_now_beside_it_is_handled_by_it_and_ends_as_a_run_of_its
     assert ["in sync", "in sync", "blocked", "blocked", "failed"] == [
         line["outcome"] for line in answers
     ]
+
+
+async def test_a_probe_beside_it_is_answered_by_it_and_opens_no_session_of_its_own(
+    operator, start_panel
+) -> None:
+    """The same document and exit code as a probe without it, drift included."""
+    panel = await start_panel("3.6.0")
+    await operator.set_up(node("a", panel.url), keys=2)
+    await operator.ask("reconcile", "now")
+    alone = await operator.ask("nodes", "probe", "a")
+    async with serving(operator) as service:
+        await service.logged("cycle_finished", node="a")
+        logins, writes = panel.logins, panel.writes
+
+        beside = await operator.ask("nodes", "probe", "a")
+        told = await operator.run("nodes", "probe", "a")
+        await service.logged("request_answered", node="a", kind="probe")
+
+    assert (logins, writes) == (panel.logins, panel.writes)
+    assert shape(alone) == shape(beside)
+    assert (2, "in sync", "3.6.0") == (beside["verified"], beside["state"], beside["version"])
+    assert (0, "") == (told.code, told.err)
+    assert "a answers: 3x-ui 3.6.0" in told.out
 
 
 async def test_a_follower_does_not_wait_for_a_controller_that_is_gone(
