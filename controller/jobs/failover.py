@@ -15,7 +15,6 @@ from desired_state.store.convert import policy_from
 from desired_state.store.engine import Store
 from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.desired import PolicyRow
-from desired_state.store.tables.status import NodeStatusRow
 
 
 async def given_up(store: Store, now: datetime) -> frozenset[tuple[NodeName, datetime]]:
@@ -25,10 +24,9 @@ async def given_up(store: Store, now: datetime) -> frozenset[tuple[NodeName, dat
         StoreError: the database failed.
     """
     async with store.reading() as session:
-        falling = NodeStatusRow.failures >= CONFIRMED_BY
-        if await session.scalar(select(NodeStatusRow.node).where(falling).limit(1)) is None:
+        states = await read_node_states(session, failures=CONFIRMED_BY)
+        if not states:
             return frozenset()
-        states = await read_node_states(session)
         policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
     return frozenset(
         (state.node.name, state.unreachable_since)

@@ -20,8 +20,8 @@ _XRAY_RUNS = {"running": True, "stop": False, "error": False}
 """What a panel said of its Xray; anything else is not known."""
 
 
-async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
-    """Read every node as the scheduler sees it; sorted by name."""
+async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple[NodeState, ...]:
+    """Read nodes as the scheduler sees them, those with so many failed looks in a row; sorted by name."""
     query = (
         select(
             NodeRow,
@@ -35,8 +35,10 @@ async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
         .outerjoin(NodeStatusRow, NodeStatusRow.node == NodeRow.name)
         .order_by(NodeRow.name)
     )
+    if failures:
+        query = query.where(NodeStatusRow.failures >= failures)
     states = []
-    for row, conditions, xray, failures, *load in await session.execute(query):
+    for row, conditions, xray, failed, *load in await session.execute(query):
         node = node_from(row)
         states.append(
             NodeState(
@@ -45,7 +47,7 @@ async def read_node_states(session: AsyncSession) -> tuple[NodeState, ...]:
                 xray_running=_XRAY_RUNS.get(xray or ""),
                 load=_load(node, *load),
                 unreachable_since=_unreachable_since(conditions or []),
-                failures=failures or 0,
+                failures=failed or 0,
             )
         )
     return tuple(states)

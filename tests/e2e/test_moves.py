@@ -231,7 +231,10 @@ async def test_a_key_is_created_moved_and_deleted_over_two_families_while_panels
     """Complaints 1.1 and 1.2: nothing is missing, nothing lives on, whatever was answered."""
     one, other = await start_panel("2.9.4"), await start_panel("3.6.0")
     await declared(operator, node("a", one.url), node("b", other.url), keys=0)
-    async with serving(operator):
+    async with serving(operator) as service:
+        # Logged in: a refused login would wait for a person.
+        for name in ("a", "b"):
+            await service.logged("cycle_finished", node=name)
         misbehave(one, other)
         issued = await operator.ask("keys", "issue", "--tariff", "all", "--node", "a")
         key = issued["keys"][0]["key"]
@@ -250,7 +253,7 @@ async def test_a_key_is_created_moved_and_deleted_over_two_families_while_panels
 
 
 def misbehave(*sites) -> None:
-    """Let every panel lose the answer of its next write, refuse one, and lie about one."""
+    """Let every panel lose the answer of its next write, refuse one, and never see one."""
     for site in sites:
         for kind in ("lost_response", "database_locked", "lost_request"):
             site.panel.faults.arm({"kind": kind, "method": "POST", "count": 1})

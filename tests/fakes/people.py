@@ -144,6 +144,15 @@ def drain(store: FakeStore, node: NodeName) -> None:
     _bump(store)
 
 
+def fail_over(store: FakeStore, node: NodeName) -> None:
+    """Have every key of a node that was given up live elsewhere; it is back, and owes their deletion."""
+    for (key, where), placement in list(store.placements.items()):
+        if where == node and placement.leaving is None:
+            store.placements[key, where] = replace(placement, leaving=DeleteReason.FAILED_OVER)
+            _forget_if_nowhere(store, key, where)
+    _bump(store)
+
+
 def set_until(store: FakeStore, letter: str, until: datetime | None) -> None:
     """Set the day on which a key's subscription ends."""
     _change(store, letter, valid_until=until)

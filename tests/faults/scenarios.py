@@ -360,6 +360,12 @@ def drained(version: Version) -> World:
     return world
 
 
+def failed_over_and_back(version: Version) -> World:
+    world = settled(version, "abc")
+    people.fail_over(world.store, NL)
+    return world
+
+
 def credential_edited(version: Version) -> World:
     world = settled(version, "ab")
     world.panel.edit_by_hand(email_of(version, "a"), uuid="11111111-1111-4111-8111-111111111111")
@@ -526,6 +532,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("too many deletes, approved", too_many_deletes, rounds=2, attend=approve_all),
     Scenario("move between two nodes", move_between_nodes, rounds=1),
     Scenario("drained", drained),
+    Scenario("failed over, and back", failed_over_and_back),
     Scenario("credentials edited", credential_edited),
     Scenario("email taken", email_taken),
     Scenario("email taken, then rotated", email_taken_then_rotated, swapped=True),
