@@ -156,8 +156,7 @@ async def test_a_rebalance_brings_a_new_node_its_fair_share(operator, start_pane
         await until(lambda: len(keys_on(one, other)) == 20)
 
     assert sorted(keys) == keys_on(one, other)
-    # A fair share is 10: the fewest keys that bring both nodes within a tenth of it.
-    assert ((11, 9), 9, 0) == (
+    assert ((10, 10), 10, 0) == (
         (len(keys_on(one)), len(keys_on(other))),
         wish["made"],
         wish["waiting"],
