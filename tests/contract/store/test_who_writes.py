@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from desired_state.commands import (
+    adoption,
     devices,
     installation,
     keys,
@@ -18,15 +19,20 @@ from desired_state.commands import (
     subscriptions,
     tariffs,
 )
+from desired_state.commands.adoption_facts import AdoptionWish
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings
+from desired_state.model.adoption import FoundClient
+from desired_state.model.credentials import ClientSecrets
 from desired_state.model.device import identify_device
-from desired_state.model.ids import KeyId, SubscriptionId
+from desired_state.model.ids import Email, InboundId, KeyId, SubscriptionId
 from desired_state.model.node import Mode
 from desired_state.model.quantities import Money
 from desired_state.model.request import RequestKind
+from desired_state.store.adoption_rows import found_values
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
+from desired_state.store.tables.adoption import AdoptionRow, FoundClientRow
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.tables.types import DESIRED, STATUS
 from desired_state.store.unit_of_work import UnitOfWork, begin
@@ -103,6 +109,27 @@ async def use_the_shop(work: UnitOfWork) -> None:
     await payments.refund(work, paid.payment.id)
     await people.ban(work, met.person.id)
     await people.unban(work, met.person.id)
+
+
+async def test_adopting_and_releasing_write_desired_state_and_nothing_else(store: Store) -> None:
+    await apply(store, make_bundle(make_node_spec("nl-1"), make_tariff()))
+    found = FoundClient(
+        Email("ivan"), (InboundId(1),), (InboundId(1),), ClientSecrets("u", "", ""), ("uuid",),
+        tg_id=5,
+    )  # fmt: skip
+    async with store.recording() as session:
+        values = found_values(found, NL1, 0, store.vault)
+        session.add(FoundClientRow(**values, found_at=store.clock.now()))
+    wish = AdoptionWish(tariff=make_tariff().name)
+
+    async with writes_refused(store, STATUS) as refused, begin(store, "test") as work:
+        shown = await adoption.plan(work, NL1, wish)
+        await adoption.adopt(work, NL1, wish, shown.digest)
+        key = (await work.session.scalars(select(AdoptionRow.key_id))).one()
+        await adoption.release(work, KeyId(key))
+
+    assert [] == refused.statements
+    assert 1 == shown.clients
 
 
 def test_no_command_is_left_out() -> None:
