@@ -82,6 +82,7 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await requests.approve(work, "0123456789abcdef")
     fault = sources.SourceFault(sources.FaultReason.UNAVAILABLE, "code", "away")
     await sources.record_fault(work, "fleet", fault)
+    await sources.tell_followed(work, "fleet", 30.0)
     await sources.hand_over(work, "fleet", "another")
 
 
