@@ -142,12 +142,18 @@ class Shop(RuleBasedStateMachine):
         purchase=orders,
         sums=st.sampled_from([None, None, None, Money("RUB", 1), Money("XTR", 29900)]),
         heard=st.integers(0, 2),
+        refunded=st.sampled_from([False, False, True]),
     )
-    def pay(self, purchase: PurchaseId, sums: Money | None, heard: int) -> Message:
-        """Somebody pays, mostly the price: the message is heard twice, once, later or never."""
+    def pay(self, purchase: PurchaseId, sums: Money | None, heard: int, refunded: bool) -> Message:
+        """Somebody pays, mostly the price: the message is heard twice, once, later or never.
+
+        Of some, it is heard first that all of it was given back.
+        """
         _, bought = self.rows()
         price = bought[purchase].price if purchase in bought else PRICE
         message = Message(f"charge-{next(self.numbers)}", sums or price, purchase)
+        if refunded:
+            self.give_back(message, message.money.amount_minor)
         for _ in range(heard):
             self.hear(message)
         return message
@@ -165,15 +171,18 @@ class Shop(RuleBasedStateMachine):
     def hear_of_a_refund(self, message: Message, all_of_it: bool) -> None:
         """Half or all of a charge was given back, maybe before its payment is heard of."""
         whole = message.money.amount_minor
-        back = whole if all_of_it else max(1, whole // 2)
-        charge = Charge("yookassa", message.charge)
-        if self.do(payments.record_refund, charge, Money(message.money.currency, back)):
-            self.refunded[message.charge] = max(back, self.refunded.get(message.charge, 0))
+        self.give_back(message, whole if all_of_it else max(1, whole // 2))
 
     @rule(number=st.integers(1, 6))
     def decide_a_refund(self, number: int) -> None:
         """An operator gives a payment back."""
         self.do(payments.refund, number)
+
+    def give_back(self, message: Message, back: int) -> None:
+        """Record what a provider gave back of a charge, in all so far."""
+        charge = Charge("yookassa", message.charge)
+        if self.do(payments.record_refund, charge, Money(message.money.currency, back)):
+            self.refunded[message.charge] = max(back, self.refunded.get(message.charge, 0))
 
     def hear(self, message: Message) -> None:
         """Record what a provider tells."""
