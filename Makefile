@@ -71,8 +71,8 @@ ifneq ($(X3FLEET_TEST_PANEL_URL),)
 	$(PYTEST) -q -rs -m live tests --ignore=tests/contract || test $$? -eq 5 # 5: none elsewhere
 endif
 
-bench: setup ## budgets and ratios, as one table (PANEL_URL=... adds a real panel)
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: setup ## ratios, as one table (PANEL_URL=... adds a real panel); SERVICE=wake|dead|fleet|failover: a running service
+	$(BIN)/python -m benchmarks$(if $(SERVICE),.service $(SERVICE)) $(ARGS)
 
 deep: export X3FLEET_TEST_DEEP := 1
 deep: setup ## hours: every test, the slow ones included, a million fault plans, long hypothesis profile

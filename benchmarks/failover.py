@@ -31,7 +31,7 @@ async def failover(options: argparse.Namespace, stack: AsyncExitStack) -> list[F
     taken = []
     async with AsyncExitStack() as running, watching(rig.store, names) as watch:
         live = []
-        for number in range(REPLICAS + options.times):
+        for number in range(REPLICAS - 1 + options.times):
             service = await running.enter_async_context(rig.serving(**terms))
             names[service.process.pid] = name = f"replica-{number}"
             live.append((name, service))
