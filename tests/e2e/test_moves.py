@@ -241,12 +241,13 @@ async def test_a_key_is_created_moved_and_deleted_over_two_families_while_panels
 
         misbehave(one, other)
         await operator.ask("keys", "move", key, "--to", "b")
-        await until(lambda: (keys_on(one), keys_on(other)) == ([], [key]))
+        # Where the last client of an inbound cannot be deleted, a placeholder stays.
+        await until(lambda: key not in keys_on(one) and keys_on(other) == [key])
         moved = await settled(operator, key)
 
         misbehave(one, other)
         await operator.ask("keys", "revoke", key)
-        await until(lambda: keys_on(one, other) == [])
+        await until(lambda: key not in keys_on(one, other))
 
     assert {"a": False, "b": True} == {n["node"]: n["live"] for n in moved["nodes"]}
 
