@@ -11,6 +11,10 @@ from desired_state.model.ids import PersonId, PurchaseId, SubscriptionId, Tariff
 from desired_state.model.quantities import Money
 
 
+MOST_CARRIED = timedelta(days=36_500)
+"""A century: prices may be so far apart that the dates would end before the sum does."""
+
+
 class PurchaseKind(StrEnum):
     """What was ordered."""
 
@@ -80,4 +84,5 @@ def carry_over(left: timedelta, old: tuple[int, int], new: tuple[int, int]) -> t
     if old_price <= 0 or new_price <= 0 or old_days <= 0:
         return timedelta(0)
     seconds = left // timedelta(seconds=1)
-    return timedelta(seconds=seconds * old_price * new_days // (old_days * new_price))
+    carried = seconds * old_price * new_days // (old_days * new_price)
+    return timedelta(seconds=min(carried, MOST_CARRIED // timedelta(seconds=1)))

@@ -10,7 +10,13 @@ from desired_state.model.device import FORGET_AFTER, Admission, Device, admit, i
 from desired_state.model.errors import InvalidValue
 from desired_state.model.ids import DeviceId, PersonId, PurchaseId, SubscriptionId, TariffName
 from desired_state.model.payment import Debt, judge
-from desired_state.model.purchase import Purchase, PurchaseKind, PurchaseState, carry_over
+from desired_state.model.purchase import (
+    MOST_CARRIED,
+    Purchase,
+    PurchaseKind,
+    PurchaseState,
+    carry_over,
+)
 from desired_state.model.quantities import Money
 from desired_state.model.subscription import EndedBy, Subscription
 from tests.fakes.clock import START
@@ -119,8 +125,17 @@ def test_a_purchase_is_in_one_state(changes, state) -> None:
         (30 * DAY, (0, 3), (300, 30), timedelta(0)),
         (30 * DAY, (300, 30), (0, 30), timedelta(0)),
         (timedelta(0), (300, 30), (300, 30), timedelta(0)),
+        (58 * DAY, (3_444_471, 1), (161, 3_650), MOST_CARRIED),
     ],
-    ids=["dearer", "cheaper", "longer", "was for nothing", "is for nothing", "nothing left"],
+    ids=[
+        "dearer",
+        "cheaper",
+        "longer",
+        "was for nothing",
+        "is for nothing",
+        "nothing left",
+        "more than dates can say",
+    ],
 )
 def test_time_is_carried_over_by_the_price_of_a_day(left, old, new, carried) -> None:
     assert carried == carry_over(left, old, new)
