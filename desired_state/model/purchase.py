@@ -10,7 +10,6 @@ from enum import StrEnum
 from desired_state.model.ids import PersonId, PurchaseId, SubscriptionId, TariffName
 from desired_state.model.quantities import Money
 
-
 MOST_CARRIED = timedelta(days=36_500)
 """A century: prices may be so far apart that the dates would end before the sum does."""
 
