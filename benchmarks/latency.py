@@ -47,7 +47,9 @@ async def dead(options: argparse.Namespace, stack: AsyncExitStack) -> list[Figur
     silent = await stack.enter_async_context(await asyncio.start_server(_hang, "127.0.0.1", 0))
     hangs = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
     lost = round(DEAD_SHARE * nodes)
-    elsewhere = {n: hangs if n % 2 else "http://127.0.0.1:9/" for n in range(lost)}
+    doors = "http://127.0.0.1:9/", hangs
+    # Each with a path of its own: nobody declares one panel twice.
+    elsewhere = {n: f"{doors[n % 2]}dead-{n}/" for n in range(lost)}
     figures, p99 = [], []
     for name, gone in (("none dead", {}), (f"{lost} of {nodes} dead", elsewhere)):
         async with AsyncExitStack() as inner:
