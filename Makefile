@@ -21,7 +21,7 @@ endef
 $(foreach name,URL USERNAME PASSWORD TOKEN TOTP_SECRET LOGIN_SECRET,$(call pass-panel,$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check contract bench deep format lock clean suites e2e
+.PHONY: help setup demo demo-fleet test check contract bench deep format lock clean suites e2e
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ setup: $(VENV)/.ready ## install the pinned requirements into .venv
 
 demo: setup ## three simulated panels, the main job, damage by hand, healing (ARGS="--once --output json")
 	$(BIN)/x3fleet demo $(ARGS)
+
+demo-fleet: setup ## twenty simulated panels under the service: death, wipe, drain, growth, quotas (ARGS="--output json")
+	$(BIN)/x3fleet demo-fleet $(ARGS)
 
 # The audit of hard-coded addresses is part of tests/architecture.
 check: setup ## format, rules, types, import contracts, Dockerfile, architecture, hard-code audit

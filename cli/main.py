@@ -39,6 +39,11 @@ GROUPS = {
 
 COMMANDS = (
     ("demo", "cli.demo.command:demo", "Run the main job on three simulated panels."),
+    (
+        "demo-fleet",
+        "cli.demo.fleet.command:demo_fleet",
+        "Let twenty simulated panels die, return, be wiped, drained and filled.",
+    ),
     ("simulate", "cli.simulate:simulate", "Serve one simulated 3x-ui panel until Ctrl-C."),
     ("sync", "cli.sync:sync", "Apply manifests from their source, until SIGTERM."),
     ("run", "cli.roles:run", "Do everything in one process, until SIGTERM."),

@@ -43,7 +43,7 @@ def demo(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="x3fleet-demo-")))
         if output is Output.JSON:
-            stack.enter_context(_told_on_stderr())
+            stack.enter_context(told_on_stderr())
         panels = stack.enter_context(running_panels(scenario.panels, login, folder))
         stage = Stage(scenario, panels, folder, data)
         variables = _variables(folder, login, scenario)
@@ -259,7 +259,7 @@ class _Plain(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _told_on_stderr() -> Iterator[None]:
+def told_on_stderr() -> Iterator[None]:
     """Keep stdout for the line of JSON."""
     plain = _Plain()
     with contextlib.redirect_stdout(plain), contextlib.redirect_stderr(plain):

@@ -118,7 +118,7 @@ def _running(spec: SimulatedPanel, login: Login, folder: Path) -> Iterator[DemoP
     process, line = _start(spec, login, spec.port, log)
     try:
         if not line:
-            _end(process)
+            end_process(process)
             process, line = _start(spec, login, 0, log)
         if not line:
             raise DemoFailed(f"the simulated panel of {spec.node} did not start: {_last(log)}")
@@ -126,7 +126,7 @@ def _running(spec: SimulatedPanel, login: Login, folder: Path) -> Iterator[DemoP
         with httpx.Client(base_url=told["control_url"], trust_env=False, timeout=30) as control:
             yield DemoPanel(spec, told["url"], process, control)
     finally:
-        _end(process)
+        end_process(process)
 
 
 def _start(
@@ -152,11 +152,12 @@ def _start(
     try:
         return process, process.stdout.readline() if process.stdout else ""
     except BaseException:
-        _end(process)
+        end_process(process)
         raise
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end_process(process: subprocess.Popen[str]) -> None:
+    """End a process that was started here, by its id."""
     process.terminate()
     try:
         process.wait(END_S)
