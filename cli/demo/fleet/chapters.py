@@ -99,6 +99,7 @@ def rebalance(stage: FleetStage) -> Fields:
     """Even the nodes out, the drained one among them."""
     heading("The drained node is back, and empty: the fleet is evened out")
     stage.type("rebalance")
+    stage.type("moves", "list")
     worst = 1.0
 
     def is_even() -> bool:
@@ -129,8 +130,8 @@ def use_up(stage: FleetStage) -> Fields:
     """Let a key use its quota up on one node: it goes dark everywhere, and returns when it is renewed."""
     key = next(key for key, nodes in stage.wanted.items() if len(nodes) == len(stage.panels))
     node = next(iter(stage.panels))
-    shown = stage.ask("keys", "show", key)
-    subscription = str(shown["subscription"]["subscription"])
+    listed = stage.ask("keys", "list", "--limit", "100000")["keys"]
+    subscription = next(str(one["subscription"]) for one in listed if one["key"] == key)
     heading(f"key {key} uses up its quota on {node}")
     stage.panels[node].use(key, 2**30, 11 * 2**30)
     dark = stage.until("it is off on every node", lambda: not any(stage.nodes_of(key).values()))
