@@ -14,6 +14,8 @@ from cli.render import Text, Tone, count, show_blocks
 
 Fields = dict[str, Any]
 SECRETS = ("id", "password", "auth", "flow", "subId")
+SEEN = {"generation_live", "generation_finalised", "condition_came", "quota_used_up"}
+"""What the history tells of all this at least."""
 FAIR = 0.1
 """How far from its fair share a node may be after a rebalance: the scheduler's own promise."""
 
@@ -158,10 +160,10 @@ def look_back(stage: FleetStage) -> Fields:
     heading("All of it can be seen afterwards")
     stage.type("nodes", "list")
     stage.type("events", "--limit", "8")
-    told = {event["event"] for event in stage.ask("events", "--limit", "10000")["events"]}
+    told = {one["name"] for one in stage.ask("events", "--limit", "10000")["events"]}
     metrics = stage.metrics()
-    shown = all(node in metrics for node in stage.panels) and "x3fleet_keys" in metrics
-    return {"visible": shown and bool(told), "kinds_of_events": len(told)}
+    shown = [f'x3fleet_node_placed_keys{{node="{node}"}}' in metrics for node in stage.panels]
+    return {"visible": all(shown) and told >= SEEN, "kinds_of_events": len(told)}
 
 
 def _fullest(stage: FleetStage) -> str:
