@@ -27,6 +27,7 @@ READERS = {
     "simulator/": "knows no node; its panel has a `panel.auth` of its own",
     "controller/panels/": "talks to the panel that its NodeTarget names",
     "cli/doctor/endpoints.py": "compares every address that it finds with the declared ones",
+    "cli/demo/fleet/choosing.py": "makes up nodes that nobody calls, to choose among them",
     "controller/runtime/worker.py": "compares two targets before each write",
 }
 BUILDERS = {

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -18,6 +19,7 @@ def rows() -> dict[int, list[str]]:
     return {int(row["number"]): TEST.findall(row["tests"]) for row in ROW.finditer(text)}
 
 
+@cache
 def defined() -> dict[str, list[str]]:
     """Files that define a test of a name."""
     found: dict[str, list[str]] = {}

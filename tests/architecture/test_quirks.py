@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 from tests.architecture.source import files_of_tests, product_files, rel, tree
 
@@ -9,6 +10,7 @@ TAG = re.compile(r"#\s*QUIRK\b(?P<rest>.*)")
 FORM = re.compile(r"^\((?P<slug>[a-z0-9]+(?:-[a-z0-9]+)*), 3x-ui [^)]+\): \S")
 
 
+@cache
 def tags() -> dict[str, list[str]]:
     """Slugs of `# QUIRK(slug, 3x-ui versions): what` in product code, with their places."""
     found: dict[str, list[str]] = {}
@@ -21,6 +23,7 @@ def tags() -> dict[str, list[str]]:
     return found
 
 
+@cache
 def proved() -> dict[str, str]:
     """Slugs of every `test_quirk_<slug>` below tests/."""
     return {

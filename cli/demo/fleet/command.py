@@ -5,6 +5,7 @@ what came of it. Not here: the chapters (`chapters`), the stage (`stage`), how a
 """
 
 import contextlib
+import json
 import secrets
 import shutil
 import socket
@@ -38,11 +39,12 @@ def demo_fleet(
 ) -> Exit:
     """Run a simulated fleet through death, return, wipe, drain, growth and quotas."""
     login = Login("demo", secrets.token_hex(8), "")
+    inbounds = json.loads((FOLDER / "inbounds.json").read_text())
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="x3fleet-demo-")))
         if output is Output.JSON:
             stack.enter_context(told_on_stderr())
-        spare = stack.enter_context(running_fleet(_counts(nodes + 1), login))
+        spare = stack.enter_context(running_fleet(_counts(nodes + 1), login, inbounds))
         stage = FleetStage(folder, FOLDER, spare)
         stage.manifests.mkdir()
         shutil.copy(FOLDER / "fleet.yaml", stage.manifests)

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 KEY = re.compile(r"x3f-([a-z2-7]{10})-g\d+")
 """The key in an email of ours, as the default template makes it."""
-PROTOCOLS = ("vless", "trojan")
 
 
 @dataclass(slots=True)
 class FleetPanel:
-    """One simulated panel."""
+    """One simulated panel. `inbounds`: what an operator makes on it by hand."""
 
-    url: str
+    listens_at: str
     version: str
     control: "httpx.Client"
+    inbounds: list[dict[str, Any]]
 
     def clients(self) -> dict[Place, dict[str, Any]]:
         """Return what it holds of every client, by inbound and email."""
@@ -47,10 +47,7 @@ class FleetPanel:
 
     def furnish(self) -> None:
         """Make the inbounds that keys live on, and one client that is not ours."""
-        made = [
-            self.call("POST", "/inbounds", {"protocol": protocol, "port": 20443 + number})["id"]
-            for number, protocol in enumerate(PROTOCOLS)
-        ]
+        made = [self.call("POST", "/inbounds", inbound)["id"] for inbound in self.inbounds]
         client = {
             "email": "office-router", "id": "0" * 32, "subId": "office", "enable": True,
             "limitIp": 0, "totalGB": 0, "expiryTime": 0, "tgId": 0, "reset": 0, "comment": "",
@@ -88,7 +85,9 @@ class FleetPanel:
 
 
 @contextmanager
-def running_fleet(counts: Mapping[str, int], login: Login) -> Iterator[list[FleetPanel]]:
+def running_fleet(
+    counts: Mapping[str, int], login: Login, inbounds: list[dict[str, Any]]
+) -> Iterator[list[FleetPanel]]:
     """Run so many panels of each version, one process a version, for the length of the block."""
     import httpx
 
@@ -115,7 +114,7 @@ def running_fleet(counts: Mapping[str, int], login: Login) -> Iterator[list[Flee
                 told = json.loads(line)
                 control = httpx.Client(base_url=told["control_url"], trust_env=False, timeout=60)
                 controls.append(control)
-                panels.append(FleetPanel(told["url"], told["version"], control))
+                panels.append(FleetPanel(told["url"], told["version"], control, inbounds))
         yield panels
     finally:
         for control in controls:

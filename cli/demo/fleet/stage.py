@@ -47,7 +47,9 @@ class FleetStage:
         name = f"{country}-{number:02}"
         panel.furnish()
         template = (self.data / "node.template.yaml").read_text()
-        text = template.format(name=name, country=country, url=panel.url, version=panel.version)
+        text = template.format(
+            name=name, country=country, url=panel.listens_at, version=panel.version
+        )
         # Under its name at once: a folder is read as it stands.
         unfinished = self.manifests / f".{name}"
         unfinished.write_text(text)
