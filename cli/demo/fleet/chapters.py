@@ -76,7 +76,9 @@ def rebuild(stage: FleetStage) -> Fields:
     stage.until("it is blocked and says so", lambda: _reason(stage, node) not in ("InSync", ""))
     if panel.keys():
         raise DemoFailed(f"{node} was filled before anybody approved it")
-    stage.type("nodes", "rebuild", node, "--wait")
+    shown = stage.ask("nodes", "rebuild", node)
+    show_blocks((f"nodes rebuild {node} shows {count(shown['to_create'], 'client')} to create",))
+    stage.type("nodes", "rebuild", node, "--approve", str(shown["digest"]), "--wait")
     took = stage.until("the same credentials are back", lambda: _secrets(stage, node) == before)
     return {"rebuilt": True, "rebuild_s": round(took, 1)}
 
