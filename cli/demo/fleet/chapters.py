@@ -91,7 +91,8 @@ def drain(stage: FleetStage) -> Fields:
     stage.type("nodes", "drain", node)
 
     def is_drained() -> bool:
-        return not stage.panels[node].keys() and all(map(stage.nodes_of, movable))
+        held = stage.held()
+        return not held[node] and movable <= {key for keys in held.values() for key in keys}
 
     took = stage.until("its panel holds no key of ours, and each of them lives", is_drained)
     stage.type("moves", "list")

@@ -58,8 +58,16 @@ class FleetStage:
         return name
 
     def held(self) -> dict[str, dict[str, bool]]:
-        """Return every panel's keys, and whether each is switched on there."""
-        return {node: panel.keys() for node, panel in self.panels.items()}
+        """Return every panel's keys, and whether each is switched on there.
+
+        Up to 3.0.2 the last client of an inbound cannot be deleted: one that is off and nobody's holds
+        the place, and is no key.
+        """
+        known = self.wanted.keys()
+        return {
+            node: {key: on for key, on in panel.keys().items() if on or key in known}
+            for node, panel in self.panels.items()
+        }
 
     def nodes_of(self, key: str) -> dict[str, bool]:
         """Return the nodes whose panels hold a key, and whether it is on there."""
