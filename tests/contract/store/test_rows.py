@@ -20,6 +20,7 @@ from desired_state.store.tables.desired import (
     SubscriptionRow,
     TariffRow,
 )
+from desired_state.store.tables.shop import PaymentRow, PurchaseRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow
 from desired_state.store.tables.types import DESIRED, STATUS, Base, SealedText
 from desired_state.store.unit_of_work import begin
@@ -67,8 +68,28 @@ async def write_family(store: Store) -> None:
             [
                 KeyGenerationRow(key_id="with-all", generation=1, seed=seed, created_at=START),
                 MoveRow(key_id="with-all", from_node="n", at=START, revision=revision),
+                make_purchase("given", "with-all", revision),
+                make_purchase("unpaid", None, revision),
             ]
         )
+        await work.session.flush()
+        work.session.add_all(
+            [make_payment("1", "given", revision), make_payment("2", None, revision)]
+        )
+
+
+def make_purchase(name: str, subscription: str | None, revision: int) -> PurchaseRow:
+    return PurchaseRow(
+        id=name, kind="new", person_id=1, tariff_name="t", sold={}, amount_minor=1, currency="RUB",
+        subscription_id=subscription, created_at=START, revision=revision,
+    )  # fmt: skip
+
+
+def make_payment(charge: str, purchase: str | None, revision: int) -> PaymentRow:
+    return PaymentRow(
+        provider="manual", charge=charge, purchase_id=purchase, currency="RUB", recorded_at=START,
+        revision=revision,
+    )  # fmt: skip
 
 
 def make_subscription(name: str, person: int | None, revision: int) -> SubscriptionRow:
