@@ -30,7 +30,7 @@ def test_a_command_can_be_loaded_and_answers_in_json(words: str, path: str, told
 
 def test_the_manual_names_every_command_and_no_other() -> None:
     headings = re.findall(
-        r"^#+ `x3fleet ([a-z ]+?)(?: [A-Z\[-].*)?`$", MANUAL.read_text(), re.MULTILINE
+        r"^#+ `x3fleet ([a-z -]+?)(?: [A-Z\[-].*)?`$", MANUAL.read_text(), re.MULTILINE
     )
 
     assert sorted(words for words, _, _ in COMMANDS) == sorted(headings)
