@@ -6,7 +6,7 @@ ARGS   ?=
 # One seed for the order of tests, for their randomness and for hypothesis; printed by every run.
 SEED   ?= 20261123
 # Worker processes of pytest; servers and fleets of processes run in a run of their own, `e2e`.
-JOBS   ?= 2
+JOBS   ?= 4
 PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 # Where the pytest runs of one target add up what they counted.
 TOTALS := $(CURDIR)/$(VENV)/test-totals.json

@@ -158,12 +158,18 @@ def test_no_node_takes_a_key_beyond_its_capacity(world) -> None:
 
 
 @given(RESTING)
-def test_without_a_move_only_revoked_keys_leave(world) -> None:
+def test_without_a_move_only_revoked_keys_leave_and_those_of_drained_nodes(world) -> None:
     result = world.place()
 
     revoked = {key.id for key in world.keys if not key.is_wanted}
     live = {row for row in world.placements if row.leaving is None and row.key in revoked}
-    assert {replace(row, leaving=DeleteReason.REVOKED) for row in live} == set(result.ended)
+    left = {replace(row, leaving=DeleteReason.REVOKED) for row in live}
+    drained = {state.node.name for state in world.nodes if state.node.is_draining}
+    assert left <= set(result.ended)
+    assert all(
+        row.leaving is DeleteReason.DRAINED and row.node in drained
+        for row in set(result.ended) - left
+    )
 
 
 @given(MOVING)

@@ -7,6 +7,7 @@ equal to what was declared. Callers: `command`, `chapters`. Not here: what happe
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -46,10 +47,9 @@ class FleetStage:
         country = COUNTRIES[number % len(COUNTRIES)]
         name = f"{country}-{number:02}"
         panel.furnish()
-        template = (self.data / "node.template.yaml").read_text()
-        text = template.format(
-            name=name, country=country, url=panel.listens_at, version=panel.version
-        )
+        text = (self.data / "node.yaml").read_text().replace("nl-00", name)
+        text = text.replace("country: nl", f"country: {country}")
+        text = re.sub(r"url: \S+", f"url: {panel.listens_at}", text)
         # Under its name at once: a folder is read as it stands.
         unfinished = self.manifests / f".{name}"
         unfinished.write_text(text)
