@@ -508,7 +508,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("expired a week ago", expired_long_ago),
     Scenario("limits changed", limits_changed, (*MAIN, V34)),
     Scenario("thawed", thawed, (*MAIN, V34)),
-    Scenario("shadowsocks renewed", shadowsocks_renewed, EVERY, pairs=(V29, V32)),
+    Scenario("shadowsocks renewed", shadowsocks_renewed, EVERY, pairs=(V29,)),
     Scenario("shadowsocks deleted by hand", shadowsocks_deleted_by_hand, (V29, V30, V32)),
     Scenario("inbound bound", inbound_bound, (*MAIN, V31), asks_once=True),
     Scenario("inbound unbound", inbound_unbound, (*MAIN, V31)),
