@@ -95,7 +95,7 @@ async def open_bench(target: Target, port: int) -> AsyncIterator[Bench]:
         database = DatabaseSettings(url=f"sqlite:///{Path(folder) / 'bench.db'}")
         settings = ControllerSettings(
             store=StoreSettings(database=database),
-            turns=TurnSettings(writing_s=3600, turn_s=7200),
+            turns=TurnSettings(writing_s=3600, turn_s=7200, sample_s=0),
         )
         async with open_store(settings.store) as store:
             await upgrade(store)

@@ -188,7 +188,9 @@ def credentials(site) -> list[tuple[object, ...]]:
     )
 
 
-@pytest.mark.parametrize("version", ["2.9.4", "3.2.8", "3.6.0"])
+@pytest.mark.parametrize(
+    "version", ["2.9.4", pytest.param("3.2.8", marks=pytest.mark.slow), "3.6.0"]
+)
 async def test_a_wiped_panel_is_rebuilt_with_the_same_credentials_after_one_approval(
     operator, start_panel, version
 ) -> None:
