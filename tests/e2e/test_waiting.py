@@ -160,7 +160,7 @@ async def test_overrides_stand_until_they_are_taken_back(operator, start_panel) 
 
     assert {
         "node": "a", "changed": True, "mode": "paused", "paused": True, "cordoned": False,
-        "schedulable": True,
+        "draining": False, "schedulable": True,
     } == paused  # fmt: skip
     assert ("paused", 0) == (quiet["nodes"][0]["state"], seen)
     assert 1 == len(cordoned["unschedulable"])

@@ -52,8 +52,8 @@ def demo_fleet(
             stage.declare_node()
         stack.enter_context(only(_variables(folder, stage, login)))
         fields = _play(stage, (nodes, keys, everywhere))
-    held = all(value is not False for value in fields.values())
-    show_blocks(("", Text("all of it held", Tone.GOOD) if held else Text("FAILED", Tone.BAD)))
+        held = all(value is not False for value in fields.values())
+        show_blocks(("", Text("all of it held", Tone.GOOD) if held else Text("FAILED", Tone.BAD)))
     if output is Output.JSON:
         sys.stdout.write(to_json({"held": held, "nodes": nodes + 1, **fields}) + "\n")
     return Exit.DONE if held else Exit.ERROR
