@@ -147,7 +147,7 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
             "id": "int", "bound": "bool", "protocol": "str", "port": "int", "tag": "str",
             "remark": "str", "enable": "bool", "flow": "str",
         }],
-        "blocked": [], "requests": [],
+        "blocked": [], "requests": [], "debt": {"keys": "int", "since": "null"}, "progress": [],
         "events": [{
             "at": "str", "last_at": "str", "times": "int", "name": "str", "key": "str",
             "email": "str", "detail": "str",
@@ -156,7 +156,8 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
     assert {
         "keys": [{
             "key": "str", "generation": "int", "tariff": "str", "subscription": "str",
-            "state": "str", "ended": "null", "valid_until": "str", "pinned": "null",
+            "state": "str", "ended": "null", "valid_until": "str", "quota_bytes": "null",
+            "used_bytes": "int", "left_bytes": "null", "pinned": "null",
             "nodes": ["str"], "leaving": [], "live": "int", "held": "int", "created_at": "str",
         }]
     } == shape(keys)  # fmt: skip
