@@ -65,7 +65,7 @@ class Bench:
         """Suspend every subscription."""
         async with unit_of_work.begin(self.controller.store, "bench") as work:
             for _, subscription in self.issued:
-                await subscriptions.suspend(work, subscription)
+                await subscriptions.freeze(work, subscription)
 
     async def reconcile(self) -> Timed:
         """Reconcile the node and time it."""

@@ -4,8 +4,9 @@ The floor of a run is its own requests, in order, through a bare httpx client: t
 same chunk sizes, the same looks. Callers: the stages.
 """
 
+import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,14 @@ class Exchange:
     path: str
     body: bytes
     headers: dict[str, str]
-    answer: bytes = b""
+    raw: bytes = b""
+    is_zipped: bool = False
     waited_s: float = 0.0
+
+    @property
+    def answer(self) -> bytes:
+        """The body, inflated."""
+        return gzip.decompress(self.raw) if self.is_zipped else self.raw
 
 
 @dataclass
@@ -65,6 +72,26 @@ class Recording:
         return time.perf_counter() - started
 
 
+class _Tee(httpx.AsyncByteStream):
+    """A body that is kept while somebody else reads it, as it comes."""
+
+    def __init__(self, stream: Any, exchange: Exchange, started: float, *, is_zipped: bool) -> None:
+        self._stream, self._exchange = stream, exchange
+        self._started, self._is_zipped = started, is_zipped
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = []
+        async for piece in self._stream:
+            pieces.append(piece)
+            yield piece
+        self._exchange.waited_s = time.perf_counter() - self._started
+        self._exchange.raw = b"".join(pieces)
+        self._exchange.is_zipped = self._is_zipped
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @contextmanager
 def recording(base_url: str) -> Iterator[Recording]:
     """Record every exchange of this process with one panel."""
@@ -81,8 +108,12 @@ def recording(base_url: str) -> Iterator[Recording]:
         )
         started = time.perf_counter()
         answer = await send(self, request, **options)
-        exchange.answer = await answer.aread()
-        exchange.waited_s = time.perf_counter() - started
+        if answer.is_closed:
+            exchange.raw = answer.content
+            exchange.waited_s = time.perf_counter() - started
+        else:
+            is_zipped = answer.headers.get("Content-Encoding") == "gzip"
+            answer.stream = _Tee(answer.stream, exchange, started, is_zipped=is_zipped)
         if url.startswith(base_url):
             kept.exchanges.append(exchange)
         return answer
