@@ -6,15 +6,12 @@ service, every second or so: cheap while every panel answers. Not here: placing.
 
 from datetime import datetime
 
-from sqlalchemy import select
-
 from desired_state.model.ids import NodeName
 from desired_state.model.policy import policy_for
 from desired_state.scheduling.eligible import CONFIRMED_BY, is_given_up
-from desired_state.store.convert import policy_from
 from desired_state.store.engine import Store
 from desired_state.store.node_states import read_node_states
-from desired_state.store.tables.desired import PolicyRow
+from desired_state.store.policies import read_policies
 
 
 async def given_up(store: Store, now: datetime) -> frozenset[tuple[NodeName, datetime]]:
@@ -27,7 +24,7 @@ async def given_up(store: Store, now: datetime) -> frozenset[tuple[NodeName, dat
         states = await read_node_states(session, failures=CONFIRMED_BY)
         if not states:
             return frozenset()
-        policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+        policies = await read_policies(session)
     return frozenset(
         (state.node.name, state.unreachable_since)
         for state in states

@@ -16,10 +16,11 @@ from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName, TariffName
 from desired_state.model.policy import Policy, policy_for
 from desired_state.store.adoption_rows import found_from
-from desired_state.store.convert import node_from, policy_from, subscription_from, used_bytes_of
+from desired_state.store.convert import node_from, subscription_from, used_bytes_of
 from desired_state.store.installation import read_ownership
+from desired_state.store.policies import read_policies
 from desired_state.store.tables.adoption import AdoptionRow, FoundClientRow
-from desired_state.store.tables.desired import KeyRow, PersonRow, PolicyRow, SubscriptionRow
+from desired_state.store.tables.desired import KeyRow, PersonRow, SubscriptionRow
 from desired_state.store.tables.status import KeyUsageRow, RemoteGenerationRow
 from desired_state.store.unit_of_work import UnitOfWork
 
@@ -70,7 +71,7 @@ async def read_circumstances(
 
 
 async def _policy(work: UnitOfWork, labels: tuple[tuple[str, str], ...]) -> Policy:
-    policies = tuple([policy_from(row) for row in await work.session.scalars(select(PolicyRow))])
+    policies = await read_policies(work.session)
     return policy_for(policies, labels)
 
 

@@ -6,8 +6,6 @@ Callers: `commands.keys.move`. Not here: choosing the new node, and waiting for 
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
-
 from desired_state.commands.errors import Conflict
 from desired_state.commands.nodes import find_node
 from desired_state.commands.whereabouts import nodes_of_key, rows_of_nodes
@@ -15,8 +13,9 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.node import Mode, Node
 from desired_state.model.policy import MoveOrder, policy_for
 from desired_state.model.tariff import NodeSelector
-from desired_state.store.convert import node_from, policy_from
-from desired_state.store.tables.desired import KeyRow, MoveRow, PolicyRow
+from desired_state.store.convert import node_from
+from desired_state.store.policies import read_policies
+from desired_state.store.tables.desired import KeyRow, MoveRow
 from desired_state.store.unit_of_work import UnitOfWork
 
 
@@ -99,7 +98,7 @@ async def _check_target(
 async def _check_modes(
     work: UnitOfWork, key: KeyRow, leaving: Iterable[Node], order: MoveOrder | None
 ) -> None:
-    policies = tuple(policy_from(row) for row in await work.session.scalars(select(PolicyRow)))
+    policies = await read_policies(work.session)
     for node in leaving:
         chosen = order or policy_for(policies, node.spec.labels).move_order
         if chosen is MoveOrder.DELETE_FIRST and node.mode is not Mode.ENFORCE:

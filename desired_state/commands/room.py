@@ -11,9 +11,10 @@ from desired_state.commands.whereabouts import nodes_of_key, rows_of_nodes
 from desired_state.model.ids import KeyId, NodeName, SubscriptionId
 from desired_state.model.tariff import NodeSelector
 from desired_state.scheduling.rooms import Rooms
-from desired_state.store.convert import node_from, policy_from
+from desired_state.store.convert import node_from
 from desired_state.store.node_states import read_node_states
-from desired_state.store.tables.desired import KeyRow, PolicyRow
+from desired_state.store.policies import read_policies
+from desired_state.store.tables.desired import KeyRow
 from desired_state.store.tables.status import PlacementRow
 from desired_state.store.unit_of_work import UnitOfWork
 
@@ -24,7 +25,7 @@ async def require_room(work: UnitOfWork, nodes: NodeSelector) -> None:
     Raises:
         KeyUnschedulable: says why, node by node.
     """
-    policies = tuple([policy_from(row) for row in await work.session.scalars(select(PolicyRow))])
+    policies = await read_policies(work.session)
     rooms = Rooms(await read_node_states(work.session), policies, await _counts(work))
     if not rooms.pick(nodes.labels, 1, without=()):
         raise KeyUnschedulable(

@@ -24,9 +24,8 @@ from desired_state.scheduling.capacity import (
     slope_a_day,
 )
 from desired_state.scheduling.eligible import NodeState, refuse_node
-from desired_state.store.convert import policy_from
 from desired_state.store.node_states import read_node_states
-from desired_state.store.tables.desired import PolicyRow
+from desired_state.store.policies import read_policies
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -61,7 +60,7 @@ async def read_capacity(session: AsyncSession, now: datetime) -> FleetCapacity:
         session: a snapshot.
         now: the end of the trend.
     """
-    policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    policies = await read_policies(session)
     by_node, by_label = await _trends(session, now)
     rooms = tuple(
         replace(room, keys_a_day=by_node.get(room.name)) for room in await read_rooms(session)
@@ -76,7 +75,7 @@ async def read_capacity(session: AsyncSession, now: datetime) -> FleetCapacity:
 
 async def read_rooms(session: AsyncSession) -> tuple[NodeRoom, ...]:
     """Read every declared node with its keys and its load, by name; without a trend."""
-    policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    policies = await read_policies(session)
     query = select(PlacementRow.node, func.count()).group_by(PlacementRow.node)
     keys = {node: int(count) for node, count in await session.execute(query)}
     states = await read_node_states(session)

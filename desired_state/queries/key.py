@@ -27,11 +27,11 @@ from desired_state.store.convert import (
     journal_from,
     key_from,
     placement_from,
-    policy_from,
     subscription_from,
 )
 from desired_state.store.node_states import read_node_states
-from desired_state.store.tables.desired import KeyRow, PolicyRow, SubscriptionRow
+from desired_state.store.policies import read_policies
+from desired_state.store.tables.desired import KeyRow, SubscriptionRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
 
 
@@ -121,7 +121,7 @@ async def _facts(
     now: datetime,
 ) -> list[dict[str, Any]]:
     """Everything but the journal and the history, node by node."""
-    policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    policies = await read_policies(session)
     own = {place.node: place for place in places}
     verdicts = explain_key(
         key, states, [placement_from(p) for p in places], policies, await _counts(session)

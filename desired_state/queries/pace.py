@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.generation import JournalState
 from desired_state.model.policy import Policy, policy_for
 from desired_state.queries.estimate import Pace
-from desired_state.store.convert import policy_from
-from desired_state.store.tables.desired import PolicyRow
+from desired_state.store.policies import read_policies
 from desired_state.store.tables.status import DeleteBudgetRow, RemoteGenerationRow
 
 
@@ -30,7 +29,7 @@ async def read_pace(
         policies: every policy, where the caller has them.
     """
     if policies is None:
-        policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+        policies = await read_policies(session)
     fleet = policy_for(policies, ())
     since = now - timedelta(seconds=fleet.fleet_delete_window_s)
     held = select(

@@ -22,10 +22,10 @@ from desired_state.queries.balance import read_balance
 from desired_state.scheduling.balance import Balance, is_overlap
 from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.result import Move
-from desired_state.store.convert import policy_from
 from desired_state.store.node_states import read_node_states
+from desired_state.store.policies import read_policies
 from desired_state.store.tables.adoption import AdoptionRow
-from desired_state.store.tables.desired import KeyRow, MoveRow, PolicyRow
+from desired_state.store.tables.desired import KeyRow, MoveRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
 
@@ -48,7 +48,7 @@ async def read_placement_inputs(session: AsyncSession, now: datetime) -> Placeme
     placements, placed_at = await _placements(session)
     moves = await _moves(session, placed_at)
     nodes = await read_node_states(session)
-    policies = tuple([policy_from(row) for row in await session.scalars(select(PolicyRow))])
+    policies = await read_policies(session)
     asked = {move.key for move in moves} | _waits_for_proof(nodes, policies, placements)
     return PlacementInputs(
         keys=await _keys(session),
