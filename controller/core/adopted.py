@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from controller.core.desired import Desired, KeyOnNode
 from controller.core.effects import Taken
+from controller.core.memo import index_tombstones
 from controller.core.observed import ObservedClient
 from controller.core.ownership import is_ours_by_row
 from desired_state.model.adoption import AdoptedClient
@@ -26,7 +27,7 @@ def taken_over(
     Under its email exactly one client must stand, with what was adopted: anything else is foreign. Also
     what is adopted and to go by now is taken up: otherwise nobody would ever delete it.
     """
-    tombstones = {row.email.lower(): row for row in desired.tombstones}
+    tombstones = index_tombstones(desired)
     taken = []
     for adopted in desired.adopted:
         email = adopted.email.lower()

@@ -6,13 +6,14 @@ Step: `make_plan`. Callers: reconcile, the dry run. Not here: values (`plan`), g
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from controller.core import memo
 from controller.core.adopted import taken_over
 from controller.core.binding import survey_inbounds
 from controller.core.desired import Desired
 from controller.core.diff import Difference, diff_client
 from controller.core.effects import Taken, Verb
 from controller.core.expect import Wanted
-from controller.core.memo import Wants, derive_wants, index_clients, index_rows, memo_of, older_keys
+from controller.core.memo import Wants
 from controller.core.observed import Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row, read_mark
 from controller.core.placeholder import add_placeholders, is_placeholder
@@ -40,10 +41,10 @@ class _Drawing:
         self.look = look
         self.now = now
         self.survey = survey_inbounds(desired, look.inbounds)
-        self.memo = memo_of(desired)
-        self.seen = index_clients(look.clients)
+        self.memo = memo.memo_of(desired)
+        self.seen = memo.index_clients(look.clients)
         self.keys = {key.key: key for key in desired.keys}
-        index = index_rows(desired)
+        index = memo.index_rows(desired)
         self.rows, self.older = index.by_email, index.older
         self.actions: list[Action] = []
         self.learned: list[JournalRow] = []
@@ -135,7 +136,7 @@ class _Drawing:
     # -- what is seen and not journalled -----------------------------------------------------------
 
     def _meet_unjournalled(self) -> None:
-        tombstones = {row.email.lower(): row for row in self.desired.tombstones}
+        tombstones = memo.index_tombstones(self.desired)
         for email, clients in self.seen.items():
             if email in self.rows:
                 continue
@@ -181,14 +182,16 @@ class _Drawing:
     def _want(self) -> Wants:
         found = bool(self.learned or self.taken_over)
         if found:  # Rows that we had lost may change how their keys are served.
-            self.older = older_keys(self.desired, self.rows)
+            self.older = memo.older_keys(self.desired, self.rows)
         wants = self.memo.wants
         if (
             wants is None
             or found
             or not wants.hold(self.desired, self.survey, self.look.features, self.now)
         ):
-            wants = derive_wants(self.desired, self.survey, self.look.features, self.rows, self.now)
+            wants = memo.derive_wants(
+                self.desired, self.survey, self.look.features, self.rows, self.now
+            )
             self.memo.wants = None if found else wants
         return wants
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from controller.core.binding import Survey
 from controller.core.desired import BoundInbound, KeyOnNode
 from controller.core.features import Features
+from controller.core.observed import CREDENTIAL_OF
 from desired_state.model.adoption import AdoptedClient, expiry_with_margin
 from desired_state.model.credentials import DEFAULT_PASSWORD_BYTES
 from desired_state.model.generation import JournalRow
@@ -19,9 +20,9 @@ from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy
 from desired_state.model.subscription import EndedBy, Subscription
 
-_PASSWORD = frozenset({"trojan", "shadowsocks"})
-_UUID = frozenset({"vless", "vmess"})
-_AUTH = frozenset({"hysteria", "hysteria2"})
+_PASSWORD = frozenset(p for p, name in CREDENTIAL_OF.items() if name == "password")
+_UUID = frozenset(p for p, name in CREDENTIAL_OF.items() if name == "uuid")
+_AUTH = frozenset(p for p, name in CREDENTIAL_OF.items() if name == "auth")
 
 
 @dataclass(frozen=True, slots=True)

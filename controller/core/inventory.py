@@ -4,23 +4,15 @@ Pure. Callers: `runtime.inventory`. Not here: whose client it is (`desired_state
 """
 
 from collections import Counter
+from collections.abc import Iterator
 
 from controller.core.binding import resolve_matches
 from controller.core.desired import Desired
-from controller.core.observed import Observation, ObservedClient
+from controller.core.observed import CREDENTIAL_OF, Observation, ObservedClient
 from desired_state.model.adoption import FoundClient, Obstacle
 from desired_state.model.credentials import ClientSecrets
 from desired_state.model.ids import Email, InboundId
 
-_NEEDS = {
-    "vless": "uuid",
-    "vmess": "uuid",
-    "trojan": "password",
-    "shadowsocks": "password",
-    "hysteria": "auth",
-    "hysteria2": "auth",
-}
-"""Which credential the clients of a protocol log in with."""
 _IN_PATH = frozenset({"trojan", "hysteria", "hysteria2"})
 """Up to 3.0.2 a credential of these stands in the path of an update; a slash there finds nobody."""
 
@@ -37,15 +29,11 @@ def take_inventory(look: Observation, desired: Desired) -> tuple[FoundClient, ..
     found = []
     for client in look.clients:
         kinds = [protocols.get(i, "") for i in client.inbound_ids]
-        needs = tuple(sorted({_NEEDS[kind] for kind in kinds if kind in _NEEDS}))
+        needs = tuple(sorted({CREDENTIAL_OF[kind] for kind in kinds if kind in CREDENTIAL_OF}))
         obstacle = _obstacle(client, kinds, needs, look)
         if emails[client.email.lower()] > 1:
             obstacle = Obstacle.DOUBLED_EMAIL
-        elif obstacle is Obstacle.NONE and any(
-            (i, getattr(client, _NEEDS[protocols[i]])) in shared
-            for i in client.inbound_ids
-            if protocols.get(i) in _NEEDS
-        ):
+        elif obstacle is Obstacle.NONE and not shared.isdisjoint(_logins(client, protocols)):
             obstacle = Obstacle.SHARED_CREDENTIAL
         found.append(_found(client, ids, needs, obstacle))
     return tuple(sorted(found, key=lambda one: (one.email, one.inbound_ids)))
@@ -59,21 +47,25 @@ def _obstacle(
     if needs and not all(getattr(client, name) for name in needs):
         return Obstacle.NO_CREDENTIAL
     if look.features.email_per_inbound and any(
-        kind in _IN_PATH and "/" in getattr(client, _NEEDS[kind]) for kind in kinds
+        kind in _IN_PATH and "/" in getattr(client, CREDENTIAL_OF[kind]) for kind in kinds
     ):
         return Obstacle.UNADDRESSABLE
     return Obstacle.NONE
 
 
-def _shared(look: Observation, protocols: dict[InboundId, str]) -> frozenset[tuple[int, str]]:
+def _shared(look: Observation, protocols: dict[InboundId, str]) -> frozenset[tuple[InboundId, str]]:
     """Return credentials that several clients of one inbound log in with."""
-    held = Counter(
-        (i, getattr(client, _NEEDS[protocols[i]]))
-        for client in look.clients
-        for i in client.inbound_ids
-        if protocols.get(i) in _NEEDS
-    )
+    held = Counter(login for client in look.clients for login in _logins(client, protocols))
     return frozenset(place for place, count in held.items() if count > 1 and place[1])
+
+
+def _logins(
+    client: ObservedClient, protocols: dict[InboundId, str]
+) -> Iterator[tuple[InboundId, str]]:
+    """Yield where a client logs in, and with which credential."""
+    for i in client.inbound_ids:
+        if protocols.get(i) in CREDENTIAL_OF:
+            yield i, getattr(client, CREDENTIAL_OF[protocols[i]])
 
 
 def _found(

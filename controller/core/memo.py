@@ -2,7 +2,8 @@
 
 A converged node is looked at every minute and changes rarely: the runtime hands the same `Desired` over
 again, and the plan then costs little more than comparing. Nothing here is a fact: all of it can be
-derived again at any time. Callers: draw. Not here: anything that outlives a `Desired`.
+derived again at any time. Callers: draw, and steps that need the same indexes. Not here: anything that
+outlives a `Desired`.
 """
 
 from collections import defaultdict
@@ -68,12 +69,21 @@ class Rows:
     older: frozenset[KeyId]
 
 
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """The tombstones by lower-cased email."""
+
+    tombstones: tuple[JournalRow, ...]
+    by_email: dict[str, JournalRow]
+
+
 @dataclass(slots=True)
 class Memo:
     """The scratch space of one `Desired` and of those replaced from it."""
 
     wants: Wants | None = None
     rows: Rows | None = None
+    buried: Buried | None = None
     equal: dict[str, tuple[Wanted, JournalRow, ObservedClient]] = field(default_factory=dict)
 
 
@@ -94,6 +104,15 @@ def index_rows(desired: Desired) -> Rows:
         }
         memo.rows = Rows(desired.journal, by_email, older_keys(desired, by_email))
     return memo.rows
+
+
+def index_tombstones(desired: Desired) -> dict[str, JournalRow]:
+    """Index the tombstones by lower-cased email, once for each set of them."""
+    memo = memo_of(desired)
+    if memo.buried is None or memo.buried.tombstones is not desired.tombstones:
+        by_email = {row.email.lower(): row for row in desired.tombstones}
+        memo.buried = Buried(desired.tombstones, by_email)
+    return memo.buried.by_email
 
 
 def older_keys(desired: Desired, rows: dict[str, JournalRow]) -> frozenset[KeyId]:
@@ -124,8 +143,9 @@ def derive_wants(
     for key in desired.keys:
         if not key.placed or reasons[key.key] is not None:
             continue
-        held = tuple(c for c in adopted[key.key] if c.generation == key.generation)
-        found = tuple(adopted_clients(key, held, survey, desired.policy, now))
+        held = tuple(c for c in adopted.get(key.key, ()) if c.generation == key.generation)
+        # Few keys are adopted, and limits are derived once a key.
+        found = tuple(adopted_clients(key, held, survey, desired.policy, now)) if held else ()
         mine = tuple(row for row in current[key.key] if row.generation == key.generation)
         for want in found or _own_clients(desired, key, shapes, mine, now):
             refused.update(want.shape.refused)

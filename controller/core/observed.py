@@ -12,7 +12,16 @@ from enum import StrEnum
 from controller.core.features import Features
 from desired_state.model.ids import InboundId, NodeName
 
-CLIENT_PROTOCOLS = frozenset({"vless", "vmess", "trojan", "shadowsocks", "hysteria", "hysteria2"})
+CREDENTIAL_OF = {
+    "vless": "uuid",
+    "vmess": "uuid",
+    "trojan": "password",
+    "shadowsocks": "password",
+    "hysteria": "auth",
+    "hysteria2": "auth",
+}
+"""Which credential the clients of a protocol log in with."""
+CLIENT_PROTOCOLS = frozenset(CREDENTIAL_OF)
 """Protocols whose clients we write. WireGuard and MTProto carry clients too, but only when named."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from controller.core.conditions import Condition, ConditionType, NodeStatus
 from controller.core.effects import Steps, Verb, Verdict, Write, WriteStatus, perform
 from controller.core.expect import is_on
+from controller.core.memo import index_tombstones
 from controller.core.observed import Observation, XrayState
 from controller.core.plan import Action
 from controller.core.turn import Turn
@@ -65,7 +66,7 @@ def owe_restart(turn: Turn, piece: Iterable[Action]) -> Steps[None]:
     desired = turn.desired
     if not _can_restart(turn):
         return
-    buried = {row.email.lower() for row in desired.tombstones}
+    buried = index_tombstones(desired)
     if not any(falls_out(a, turn.look, buried) or lingers(a, turn.look) for a in piece):
         return
     turn.owes_restart = True
