@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from desired_state.model.errors import ConfigError
+from desired_state.model.variables import wrong_variables
 from desired_state.store.settings import StoreSettings, load_store_settings
 
 T = TypeVar("T")
@@ -155,11 +156,7 @@ def _load_parts() -> dict[str, Any]:
     try:
         return _Environment().controller.model_dump()
     except ValidationError as error:
-        faults = "; ".join(
-            f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise ConfigError(faults) from None
+        raise wrong_variables(error) from None
     except SettingsError:
         raise ConfigError(
             "X3FLEET_CONTROLLER__*: a value that should be JSON is not",

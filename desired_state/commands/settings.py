@@ -7,7 +7,7 @@ of status, which is the controller's.
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from desired_state.model.errors import ConfigError
+from desired_state.model.variables import wrong_variables
 
 
 class PruneSettings(BaseModel):
@@ -46,8 +46,4 @@ def load_prune_settings() -> PruneSettings:
     try:
         return _Environment().retention
     except ValidationError as error:
-        faults = "; ".join(
-            f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise ConfigError(faults) from None
+        raise wrong_variables(error) from None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from desired_state.manifests.sources.location import Location, Transport, parse_location
-from desired_state.model.errors import ConfigError
+from desired_state.model.variables import wrong_variables
 
 
 class SyncSettings(BaseModel):
@@ -107,8 +107,4 @@ def load_sync_settings() -> SyncSettings:
     try:
         return _Environment().sync
     except ValidationError as error:
-        faults = "; ".join(
-            f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise ConfigError(faults) from None
+        raise wrong_variables(error) from None

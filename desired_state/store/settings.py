@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from desired_state.model.errors import ConfigError
+from desired_state.model.variables import wrong_variables
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """The one driver that each kind of database is spoken to with."""
@@ -83,8 +83,4 @@ def load_store_settings() -> StoreSettings:
     try:
         return StoreSettings()
     except ValidationError as error:
-        faults = "; ".join(
-            f"X3FLEET_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise ConfigError(faults) from None
+        raise wrong_variables(error) from None
