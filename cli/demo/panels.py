@@ -40,13 +40,49 @@ class Login:
 
 
 @dataclass(slots=True)
-class DemoPanel:
+class ControlledPanel:
     """A running simulated panel, seen from its control port."""
 
-    spec: SimulatedPanel
     listens_at: str
-    process: subprocess.Popen[str]
     control: "httpx.Client"
+
+    def state(self) -> dict[str, Any]:
+        """Its database, as the panel itself holds it."""
+        found: dict[str, Any] = self.call("GET", "/state")
+        return found
+
+    def add_inbound(self, values: Mapping[str, Any]) -> int:
+        """Make an inbound by hand and give its id."""
+        return int(self.call("POST", "/inbounds", values)["id"])
+
+    def add_client(self, inbound: int, client: Mapping[str, Any]) -> None:
+        """Make a client by hand."""
+        self.call("POST", "/clients/add", {"inbound": inbound, "client": client})
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON of a control port
+        """Call the control port.
+
+        Raises:
+            DemoFailed: it did not answer, or refused.
+        """
+        import httpx
+
+        try:
+            answer = self.control.request(method, path, json=body)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise DemoFailed(
+                f"the simulated panel at {self.listens_at} failed: {type(error).__name__} at {path}"
+            ) from error
+        return answer.json()
+
+
+@dataclass(slots=True)
+class DemoPanel(ControlledPanel):
+    """One of the demo's panels, with its own process."""
+
+    spec: SimulatedPanel
+    process: subprocess.Popen[str]
 
     @property
     def port(self) -> int:
@@ -58,47 +94,22 @@ class DemoPanel:
         """Where its control port listens."""
         return str(self.control.base_url).rstrip("/")
 
-    def state(self) -> dict[str, Any]:
-        """Its database, as the panel itself holds it."""
-        found: dict[str, Any] = self._call("GET", "/state")
-        return found
-
     def requests(self) -> list[dict[str, Any]]:
         """What it was asked since the log was cleared."""
-        found: list[dict[str, Any]] = self._call("GET", "/requests")
+        found: list[dict[str, Any]] = self.call("GET", "/requests")
         return found
 
     def forget_requests(self) -> None:
         """Clear the log."""
-        self._call("DELETE", "/requests")
-
-    def add_inbound(self, values: Mapping[str, Any]) -> int:
-        """Make an inbound by hand and give its id."""
-        return int(self._call("POST", "/inbounds", values)["id"])
-
-    def add_client(self, inbound: int, client: Mapping[str, Any]) -> None:
-        """Make a client by hand."""
-        self._call("POST", "/clients/add", {"inbound": inbound, "client": client})
+        self.call("DELETE", "/requests")
 
     def edit_client(self, email: str, values: Mapping[str, Any]) -> None:
         """Change a client by hand."""
-        self._call("POST", "/clients/edit", {"email": email, "set": values})
+        self.call("POST", "/clients/edit", {"email": email, "set": values})
 
     def delete_client(self, email: str) -> None:
         """Delete a client by hand."""
-        self._call("POST", "/clients/delete", {"email": email})
-
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON of a control port
-        import httpx
-
-        try:
-            answer = self.control.request(method, path, json=body)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise DemoFailed(
-                f"the simulated panel of {self.spec.node} failed: {type(error).__name__} at {path}"
-            ) from error
-        return answer.json()
+        self.call("POST", "/clients/delete", {"email": email})
 
 
 @contextmanager
@@ -124,7 +135,7 @@ def _running(spec: SimulatedPanel, login: Login, folder: Path) -> Iterator[DemoP
             raise DemoFailed(f"the simulated panel of {spec.node} did not start: {_last(log)}")
         told = json.loads(line)
         with httpx.Client(base_url=told["control_url"], trust_env=False, timeout=30) as control:
-            yield DemoPanel(spec, told["url"], process, control)
+            yield DemoPanel(told["url"], control, spec, process)
     finally:
         end_process(process)
 

@@ -4,12 +4,11 @@ A chapter gives the fields that it adds to the last line; a field that is False 
 `command`. Not here: how anything is done by the service.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from cli.demo.fleet.stage import FleetStage
 from cli.demo.panels import DemoFailed
-from cli.demo.verdict import clients_of
 from cli.render import Text, Tone, count, show_blocks
 
 Fields = dict[str, Any]
@@ -42,8 +41,7 @@ def fill(stage: FleetStage, nodes: int, months: int, everywhere: int) -> Fields:
 
 def fail_over(stage: FleetStage) -> Fields:
     """Kill a node: its keys are served elsewhere; let it return: its debts are paid."""
-    node = _fullest(stage)
-    leaving = {key for key, nodes in stage.wanted.items() if nodes == {node}}
+    node, leaving = _fullest(stage)
     heading(f"{node} dies with {count(len(leaving), 'key')} that live nowhere else")
     stage.panels[node].die()
 
@@ -68,7 +66,7 @@ def fail_over(stage: FleetStage) -> Fields:
 
 def rebuild(stage: FleetStage) -> Fields:
     """Wipe a panel: nothing is written before a person says so, then the same credentials return."""
-    node = _fullest(stage)
+    node, _ = _fullest(stage)
     panel = stage.panels[node]
     before = _secrets(stage, node)
     heading(f"{node} is wiped: {count(len(panel.keys()), 'key')} are gone")
@@ -85,8 +83,7 @@ def rebuild(stage: FleetStage) -> Fields:
 
 def drain(stage: FleetStage) -> Fields:
     """Drain a node to zero of what can live elsewhere."""
-    node = _fullest(stage)
-    movable = {key for key, nodes in stage.wanted.items() if nodes == {node}}
+    node, movable = _fullest(stage)
     heading(f"{node} is drained of {count(len(movable), 'key')}")
     stage.type("nodes", "drain", node)
 
@@ -133,13 +130,17 @@ def grow(stage: FleetStage) -> Fields:
 
 def use_up(stage: FleetStage) -> Fields:
     """Let a key use its quota up on one node: it goes dark everywhere, and returns when it is renewed."""
-    key = next(key for key, nodes in stage.wanted.items() if len(nodes) == len(stage.panels))
+    everywhere = next(one for one in stage.listed() if len(one["nodes"]) == len(stage.panels))
+    key, subscription = str(everywhere["key"]), str(everywhere["subscription"])
     node = next(iter(stage.panels))
-    listed = stage.ask("keys", "list", "--limit", "100000")["keys"]
-    subscription = next(str(one["subscription"]) for one in listed if one["key"] == key)
     heading(f"key {key} uses up its quota on {node}")
     stage.panels[node].use(key, 2**30, 11 * 2**30)
-    dark = stage.until("it is off on every node", lambda: not any(stage.nodes_of(key).values()))
+
+    def is_dark() -> bool:
+        on = stage.nodes_of(key)
+        return len(on) == len(stage.panels) and not any(on.values())
+
+    dark = stage.until("it is off on every node", is_dark)
     stage.type("subscriptions", "extend", subscription, "--days", "30", "--new-period")
     back = stage.until(
         "it is on again on every node",
@@ -169,16 +170,18 @@ def look_back(stage: FleetStage) -> Fields:
     return {"visible": all(shown) and told >= SEEN, "kinds_of_events": len(told)}
 
 
-def _fullest(stage: FleetStage) -> str:
-    """The node with the most keys that live nowhere else."""
-    alone = Counter(next(iter(nodes)) for nodes in stage.wanted.values() if len(nodes) == 1)
-    return alone.most_common(1)[0][0]
+def _fullest(stage: FleetStage) -> tuple[str, set[str]]:
+    """Find the node with the most keys that live nowhere else, and those keys."""
+    alone: dict[str, set[str]] = defaultdict(set)
+    for key, nodes in stage.wanted.items():
+        if len(nodes) == 1:
+            alone[next(iter(nodes))].add(key)
+    return max(alone.items(), key=lambda item: len(item[1]))
 
 
 def _secrets(stage: FleetStage, node: str) -> dict[str, list[str]]:
-    clients = clients_of(stage.panels[node].call("GET", "/state"))
     found: dict[str, list[str]] = {}
-    for (_, email), client in clients.items():
+    for (_, email), client in stage.panels[node].clients().items():
         if email.startswith("x3f-"):
             found.setdefault(email.rsplit("-i", 1)[0], []).append(
                 "|".join(str(client.get(name)) for name in SECRETS)

@@ -12,29 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli.demo.panels import DemoFailed, Login, end_process
-from cli.demo.verdict import Place, State, clients_of
+from cli.demo.panels import ControlledPanel, DemoFailed, Login, end_process
+from cli.demo.verdict import Place, clients_of
 
 if TYPE_CHECKING:
-    import httpx
+    pass
 
 KEY = re.compile(r"x3f-([a-z2-7]{10})-g\d+")
 """The key in an email of ours, as the default template makes it."""
 
 
 @dataclass(slots=True)
-class FleetPanel:
+class FleetPanel(ControlledPanel):
     """One simulated panel. `inbounds`: what an operator makes on it by hand."""
 
-    listens_at: str
-    version: str
-    control: "httpx.Client"
     inbounds: list[dict[str, Any]]
 
     def clients(self) -> dict[Place, dict[str, Any]]:
         """Return what it holds of every client, by inbound and email."""
-        state: State = self.call("GET", "/state")
-        return clients_of(state)
+        return clients_of(self.state())
 
     def keys(self) -> dict[str, bool]:
         """Return the keys that it holds, and whether each is switched on everywhere on it."""
@@ -47,12 +43,12 @@ class FleetPanel:
 
     def furnish(self) -> None:
         """Make the inbounds that keys live on, and one client that is not ours."""
-        made = [self.call("POST", "/inbounds", inbound)["id"] for inbound in self.inbounds]
+        made = [self.add_inbound(inbound) for inbound in self.inbounds]
         client = {
             "email": "office-router", "id": "0" * 32, "subId": "office", "enable": True,
             "limitIp": 0, "totalGB": 0, "expiryTime": 0, "tgId": 0, "reset": 0, "comment": "",
         }  # fmt: skip
-        self.call("POST", "/clients/add", {"inbound": made[0], "client": client})
+        self.add_client(made[0], client)
 
     def die(self) -> None:
         """Cut every connection to it, until it returns."""
@@ -71,17 +67,6 @@ class FleetPanel:
         """Let traffic flow on one client of a key, and let the panel count it."""
         email = next(email for _, email in self.clients() if key in email)
         self.call("POST", "/traffic", {"email": email, "up": up, "down": down})
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON of a control port
-        """Call the control port."""
-        import httpx
-
-        try:
-            answer = self.control.request(method, path, json=body)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise DemoFailed(f"a simulated panel failed: {error}") from error
-        return answer.json()
 
 
 @contextmanager
@@ -114,7 +99,7 @@ def running_fleet(
                 told = json.loads(line)
                 control = httpx.Client(base_url=told["control_url"], trust_env=False, timeout=60)
                 controls.append(control)
-                panels.append(FleetPanel(told["url"], told["version"], control, inbounds))
+                panels.append(FleetPanel(told["url"], control, inbounds))
         yield panels
     finally:
         for control in controls:

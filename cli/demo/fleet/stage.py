@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,13 +57,16 @@ class FleetStage:
         self.panels[name] = panel
         return name
 
-    def held(self) -> dict[str, dict[str, bool]]:
+    def held(self, wanted: Container[str] | None = None) -> dict[str, dict[str, bool]]:
         """Return every panel's keys, and whether each is switched on there.
 
         Up to 3.0.2 the last client of an inbound cannot be deleted: one that is off and nobody's holds
         the place, and is no key.
+
+        Args:
+            wanted: the keys of our own side, where the caller has asked for them.
         """
-        known = self.wanted.keys()
+        known = self.wanted if wanted is None else wanted
         return {
             node: {key: on for key, on in panel.keys().items() if on or key in known}
             for node, panel in self.panels.items()
@@ -76,16 +79,21 @@ class FleetStage:
     @property
     def wanted(self) -> dict[str, set[str]]:
         """Where our own side says that each key is to live."""
-        listed = self.ask("keys", "list", "--limit", "100000")["keys"]
-        return {one["key"]: set(one["nodes"]) for one in listed}
+        return {one["key"]: set(one["nodes"]) for one in self.listed()}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Every key, as our own side lists it."""
+        found: list[dict[str, Any]] = self.ask("keys", "list", "--limit", "100000")["keys"]
+        return found
 
     def is_in_place(self) -> bool:
         """Whether panels hold exactly the keys that are placed on them."""
         placed: dict[str, set[str]] = {node: set() for node in self.panels}
-        for key, nodes in self.wanted.items():
+        wanted = self.wanted
+        for key, nodes in wanted.items():
             for node in nodes:
                 placed[node].add(key)
-        return placed == {node: set(keys) for node, keys in self.held().items()}
+        return placed == {node: set(keys) for node, keys in self.held(wanted).items()}
 
     def ask(self, *tokens: str) -> Any:  # noqa: ANN401 - any document of ours
         """Type a command and return its document."""
