@@ -118,8 +118,8 @@ def recording(base_url: str) -> Iterator[Recording]:
             kept.exchanges.append(exchange)
         return answer
 
-    httpx.AsyncClient.send = watched  # type: ignore[assignment, method-assign]
+    httpx.AsyncClient.send = watched  # type: ignore[assignment, method-assign] # put back below
     try:
         yield kept
     finally:
-        httpx.AsyncClient.send = send  # type: ignore[method-assign]
+        httpx.AsyncClient.send = send  # type: ignore[method-assign] # what was there before

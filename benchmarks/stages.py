@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -129,7 +130,7 @@ async def _loop(raw: Raw, inbound: int, count: int) -> tuple[str, float]:
     return "httpx loop", time.perf_counter() - started
 
 
-def _loop_py3xui(target: Target, inbound: int, clients: list[dict]) -> tuple[str, float]:  # type: ignore[type-arg]
+def _loop_py3xui(target: Target, inbound: int, clients: list[dict[str, Any]]) -> tuple[str, float]:
     api = py3xui.Api(target.url, target.username, target.password)
     api.login()
     made = [py3xui.Client(**client) for client in clients]
