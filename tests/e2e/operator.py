@@ -4,10 +4,8 @@ Panels are simulated and run in the test's own loop, so that a test sees what th
 Callers: the tests beside this file. Not here: expectations.
 """
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,8 +15,9 @@ from typing import Any
 from simulator.app import Panel, PanelOptions, create_panel
 from simulator.by_hand import add_inbound
 from simulator.server import Tls, running
+from tests.e2e import shell
+from tests.e2e.shell import ROOT
 
-ROOT = Path(__file__).parents[2]
 USERNAME, PASSWORD, TOKEN = "keeper", "panel-pw-7d1e", "t" * 48
 SECRETS = {"PANEL_USERNAME": USERNAME, "PANEL_PASSWORD": PASSWORD, "PANEL_TOKEN": TOKEN}
 TARIFF = """\
@@ -80,17 +79,11 @@ class Operator:
         """The SQLite file."""
         return self.folder / "x3fleet.db"
 
-    async def start(self, *words: str, **settings: str) -> asyncio.subprocess.Process:
+    async def start(self, *words: str, **settings: str) -> shell.Process:
         """Start a command; its output is read by `finish`."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self.program, *words,
-            cwd=self.folder,
-            env={**kept, "PYTHONPATH": str(ROOT), **self.settings, **settings},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        environment = {**kept, "PYTHONPATH": str(ROOT), **self.settings, **settings}
+        return await shell.start(self.program, words, environment, self.folder)
 
     async def run(self, *words: str, **settings: str) -> Run:
         """Type a command and wait for its end."""
@@ -120,7 +113,7 @@ class Operator:
         return [key["key"] for key in issued["keys"]]
 
 
-async def finish(process: asyncio.subprocess.Process) -> Run:
+async def finish(process: shell.Process) -> Run:
     """Wait for the end of a command."""
     out, err = await process.communicate()
     assert process.returncode is not None

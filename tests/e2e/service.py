@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.operator import Operator
+from tests.e2e.shell import Process
 
 WAIT_S = 120
 """Only how long a test that fails takes to say so."""
@@ -22,7 +23,7 @@ WAIT_S = 120
 class Service:
     """One running process. `lines`: what it logged; `noise`: lines that are no JSON."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     lines: list[dict[str, Any]] = field(default_factory=list)
     noise: list[str] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
