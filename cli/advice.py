@@ -34,6 +34,7 @@ _ADVICE = {
     "CertificateExpiring": "renew the panel's certificate; its renewal has failed so far",
     "CertificateExpiringSoon": "renew the panel's certificate now: without it the panel is refused",
     "CertificateExpired": "renew the panel's certificate",
+    "Restored": "x3fleet backup difference shows what waits; x3fleet backup accept lets it pass",
     "Mode": "the node's mode says so; change it in the manifest if it is over",
 }
 

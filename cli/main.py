@@ -29,6 +29,7 @@ GROUPS = {
     "subscriptions": "What people bought: sell, extend, freeze, refund, and what is left of it.",
     "payments": "What was paid, and what became of it.",
     "nodes": "Servers and their panels.",
+    "backup": "Backups: make, prove, restore, and what a restored database may do.",
     "moves": "Keys on their way between nodes.",
     "replicas": "Controllers that work on this database.",
     "reconcile": "Make panels as they should be.",
@@ -165,6 +166,24 @@ COMMANDS = (
         "Take over clients that a panel holds already; shows first.",
     ),
     ("nodes rebuild", "cli.nodes.rebuild:rebuild", "Fill a wiped panel again, same credentials."),
+    ("backup create", "cli.backup.create:create", "Make a backup, now."),
+    ("backup list", "cli.backup.show:list_backups", "List backups; needs no database."),
+    (
+        "backup verify",
+        "cli.backup.show:verify",
+        "Prove that a backup can be restored; needs no database.",
+    ),
+    (
+        "backup restore",
+        "cli.backup.restore:restore",
+        "Restore the database, and write nothing to any panel.",
+    ),
+    (
+        "backup difference",
+        "cli.backup.restore:difference",
+        "Show what a restored database would do.",
+    ),
+    ("backup accept", "cli.backup.restore:accept", "Let nodes be written to after a restore."),
     ("events", "cli.events:events", "Show what happened on nodes and to keys."),
     (
         "notifications list",

@@ -13,7 +13,7 @@ from controller.core.conditions import NodeStatus
 from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import Digest, Epoch, Generation, InboundId, KeyId, NodeName, Revision
-from desired_state.model.node import Match, Mode
+from desired_state.model.node import Match, Mode, Recovery
 from desired_state.model.ownership import Ownership
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy
@@ -97,13 +97,14 @@ class Heal:
 class Desired:
     """Everything that the plan of one node needs beside the look.
 
-    `journal`: rows that are not gone. `tombstones`: gone ones of the last 30 days.
+    `journal`: rows that are not gone. `tombstones`: gone ones that are remembered.
     `generations`: current generation of every key that is placed or journalled here.
     `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
     `adopted`: clients here that a person took over. `released`: lower-cased emails that were given back:
     whatever the journal says of them, they are foreign.
     `status`: as stored; a turn that ends with an equal one writes nothing. `may_remove`: False while
-    requests of a controller that died may still arrive at the panel.
+    requests of a controller that died may still arrive at the panel. `recovery`: what nobody
+    accepted yet since our database was restored.
     """
 
     node: NodeName
@@ -126,6 +127,7 @@ class Desired:
     requests: tuple[NodeRequest, ...] = ()
     heals: tuple[Heal, ...] = ()
     draining: bool = False
+    recovery: Recovery = Recovery.NONE
     may_remove: bool = True
     status: NodeStatus = field(default_factory=NodeStatus)
     memo: Any = field(default_factory=dict, repr=False, compare=False, hash=False)

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from controller.core.conditions import BlockedSet, Condition, ConditionType
 from controller.core.desired import Approval, ApprovalKind, Desired
 from controller.core.effects import Verb
+from controller.core.modes import forbid_by_mode, forbid_by_recovery, switches_off
 from controller.core.observed import Observation
 from controller.core.ownership import served_keys
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action, Plan, deletes, digest_of, reason_of
 from desired_state.model.ids import Digest
-from desired_state.model.node import Mode
 from desired_state.model.placement import DeleteReason
 from desired_state.model.subscription import EndedBy
 
@@ -235,24 +235,21 @@ def cut_off(case: Case) -> Refusal | None:
 
 def forbidden_by_mode(case: Case) -> Refusal | None:
     """Modes: `upsert-only` never deletes, `observe` writes nothing."""
-    mode = case.desired.mode
-    if mode is Mode.UPSERT_ONLY:
-        withheld = _deleting(case)
-    elif mode in (Mode.OBSERVE, Mode.PAUSED):
-        withheld = _everything(case)
-    else:
-        return None
-    if not withheld:
-        return None
-    message = f"mode {mode.value} withholds {len(withheld)} actions"
-    return _refuse(ConditionType.DRIFTED, "Mode", message, withheld)
+    found = forbid_by_mode(case.desired, case.plan)
+    return None if found is None else Refusal(*found)
+
+
+def restored(case: Case) -> Refusal | None:
+    """Our database came from a backup, and a person has not accepted everything that it would do."""
+    found = forbid_by_recovery(case.desired, case.plan)
+    return None if found is None else Refusal(*found)
 
 
 def taken_over(case: Case) -> Refusal | None:
     """The last holder died, maybe in the middle of a request: nothing is taken away until that is over."""
     if case.desired.may_remove:
         return None
-    withheld = _deleting(case) | {a for a in case.plan.actions if _switches_off(a)}
+    withheld = _deleting(case) | {a for a in case.plan.actions if switches_off(a)}
     if not withheld:
         return None
     message = (
@@ -267,7 +264,7 @@ def taken_over(case: Case) -> Refusal | None:
 def too_many_disabled(case: Case) -> Refusal | None:
     """Many would be switched off for another reason than their own due date, quota or a person."""
     policy = case.desired.policy
-    disables = [a for a in case.plan.actions if _switches_off(a)]
+    disables = [a for a in case.plan.actions if switches_off(a)]
     odd = [a for a in disables if a.wanted and a.wanted.ended not in _OWN_REASONS]
     enabled = sum(client.enable for client in case.look.clients)
     limit = max(policy.max_disable_floor, policy.max_disable_share * enabled)
@@ -289,7 +286,7 @@ def clock_skew(case: Case) -> Refusal | None:
         a
         for a in case.plan.actions
         if (deletes(a) and reason_of(a) is DeleteReason.EXPIRED)
-        or (_switches_off(a) and a.wanted is not None and a.wanted.ended is EndedBy.EXPIRY)
+        or (switches_off(a) and a.wanted is not None and a.wanted.ended is EndedBy.EXPIRY)
     )
     side = "ahead of" if skew > timedelta(0) else "behind"
     # Not by how much: that changes with every look, and each change would be written.
@@ -333,7 +330,8 @@ def fighting(case: Case) -> Refusal | None:
 
 GUARDS: tuple[Guard, ...] = (
     identity, stale_desired, torn_list, shrunk, empty_desired, too_many_deletes,
-    cut_off, too_many_disabled, clock_skew, poisoned, fighting, forbidden_by_mode, taken_over,
+    cut_off, too_many_disabled, clock_skew, poisoned, fighting, forbidden_by_mode, restored,
+    taken_over,
 )  # fmt: skip
 
 
@@ -363,16 +361,6 @@ def _deleting(case: Case) -> frozenset[Action]:
     return frozenset(a for a in case.plan.actions if deletes(a) or is_placeholder_action(a))
 
 
-def _switches_off(action: Action) -> bool:
-    return (
-        action.verb in (Verb.DISABLE, Verb.UPDATE)
-        and action.wanted is not None
-        and not action.wanted.enable
-        and action.current is not None
-        and action.current.enable
-    )
-
-
 def _used_approvals(case: Case, allowed: Plan) -> list[Approval]:
     used = []
     unbound = (a for a in allowed.actions if reason_of(a) is DeleteReason.UNMATCHED)
@@ -383,7 +371,7 @@ def _used_approvals(case: Case, allowed: Plan) -> list[Approval]:
     missing = frozenset(e.lower() for e in case.plan.missing)
     if missing and allowed.actions and (found := case.approval(ApprovalKind.SHRINK, missing)):
         used.append(found)
-    off = frozenset(_key(a) for a in allowed.actions if _switches_off(a))
+    off = frozenset(_key(a) for a in allowed.actions if switches_off(a))
     if off and (found := case.approval(ApprovalKind.DISABLES, off)):
         used.append(found)
     return used

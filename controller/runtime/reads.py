@@ -246,6 +246,7 @@ class Reader:
             requests=await _requests(connection, node),
             heals=await _heals(connection, node, now),
             draining=declared.is_draining,
+            recovery=declared.overrides.recovery,
             may_remove=self._lease.may_remove(node),
         )
         return await _with_status(connection, bare)

@@ -14,9 +14,10 @@ from desired_state.commands.errors import AlreadyExists, Conflict, NotFound
 from desired_state.commands.requests import ask
 from desired_state.manifests.panel_url import parse_panel_url
 from desired_state.model.ids import NodeName
-from desired_state.model.node import Mode, Node, NodeSpec
+from desired_state.model.node import Mode, Node, NodeSpec, Recovery
 from desired_state.model.request import RequestKind
 from desired_state.store.convert import node_from, spec_from_json, spec_to_json
+from desired_state.store.tables.backups import RecoveryRow
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.unit_of_work import UnitOfWork
 
@@ -60,6 +61,7 @@ async def write_node(work: UnitOfWork, spec: NodeSpec, *, source: str) -> NodeCh
         row = NodeRow(
             name=spec.name, spec=declared, source=source, orphaned=False,
             paused=False, cordoned=False, draining=False, mode=None,
+            recovery=await _recovery_of_new(work),
             created_at=work.now, changed_at=work.now, revision=revision,
         )  # fmt: skip
         work.session.add(row)
@@ -195,6 +197,14 @@ def check_source(row: NodeRow, source: str) -> None:
             f"node {row.name} is declared by {owner}",
             hint="remove it there first: an orphaned node may be declared anew by anyone",
         )
+
+
+async def _recovery_of_new(work: UnitOfWork) -> str:
+    """Tell how a node begins: as careful as all others, while nobody has accepted a restored database."""
+    waits = await work.session.scalar(
+        select(RecoveryRow.id).where(RecoveryRow.accepted_at.is_(None)).limit(1)
+    )
+    return (Recovery.NONE if waits is None else Recovery.OBSERVE).value
 
 
 async def _override(

@@ -27,6 +27,28 @@ class Mode(StrEnum):
         return list(Mode).index(self)
 
 
+class Recovery(StrEnum):
+    """How far a node is on its way back after the database was restored from a backup."""
+
+    NONE = ""
+    OBSERVE = "observe"
+    """Nobody has accepted yet what it would do there: nothing is written."""
+    CAREFUL = "careful"
+    """Accepted: it creates and mends, and takes nothing away from anybody."""
+
+    @property
+    def mode(self) -> Mode:
+        """What the controller may do at most."""
+        return _RECOVERY_MODES[self]
+
+
+_RECOVERY_MODES = {
+    Recovery.NONE: Mode.ENFORCE,
+    Recovery.OBSERVE: Mode.OBSERVE,
+    Recovery.CAREFUL: Mode.UPSERT_ONLY,
+}
+
+
 class DeletionPolicy(StrEnum):
     """What becomes of a node that vanishes from the manifests."""
 
@@ -132,6 +154,7 @@ class NodeOverrides:
     cordoned: bool = False
     draining: bool = False
     mode: Mode | None = None
+    recovery: Recovery = Recovery.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +175,9 @@ class Node:
     @property
     def mode(self) -> Mode:
         """The strictest of the declared mode and the overrides."""
-        modes = [self.spec.mode, self.overrides.mode or Mode.ENFORCE]
+        modes = [
+            self.spec.mode, self.overrides.mode or Mode.ENFORCE, self.overrides.recovery.mode
+        ]  # fmt: skip
         if self.overrides.paused:
             modes.append(Mode.PAUSED)
         return max(modes, key=lambda mode: mode.strictness)

@@ -21,7 +21,7 @@ from desired_state.model.ids import (
     TariffName,
 )
 from desired_state.model.key import Key
-from desired_state.model.node import Mode, Node, NodeOverrides, NodeSpec
+from desired_state.model.node import Mode, Node, NodeOverrides, NodeSpec, Recovery
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder, Policy
 from desired_state.model.subscription import Subscription
@@ -64,6 +64,7 @@ def node_from(row: NodeRow) -> Node:
             cordoned=row.cordoned,
             draining=row.draining,
             mode=None if row.mode is None else Mode(row.mode),
+            recovery=Recovery(row.recovery),
         ),
         orphaned=row.orphaned,
         revision=Revision(row.revision),

@@ -33,6 +33,18 @@ def find_keys(settings: StoreSettings) -> tuple[str, ...]:
     return (_create(path, settings.database.sqlite_path),)
 
 
+def existing_keys(settings: StoreSettings) -> tuple[str, ...]:
+    """Return the encryption keys as `find_keys` does, and never make any; empty where there is none.
+
+    Raises:
+        ConfigError: the key file cannot be read.
+    """
+    if settings.encryption_keys:
+        return tuple(key.get_secret_value() for key in settings.encryption_keys)
+    path = key_file(settings)
+    return () if path is None or not path.exists() else _read(path)
+
+
 def key_file(settings: StoreSettings) -> Path | None:
     """The file that keys are kept in when none is configured; None where there is no such file.
 

@@ -30,7 +30,7 @@ async def upgrade(store: Store) -> str:
     """
     with translated():
         async with store.engine.begin() as connection:
-            return await connection.run_sync(_upgrade)
+            return await connection.run_sync(upgrade_connection)
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -52,7 +52,12 @@ def prepare_schemas(connection: Connection) -> None:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
 
 
-def _upgrade(connection: Connection) -> str:
+def upgrade_connection(connection: Connection) -> str:
+    """Do it in the caller's transaction; returns the revision.
+
+    Raises:
+        StoreNewer: the tables are of a newer release.
+    """
     refuse_newer(read_version(connection))
     command.upgrade(alembic_config(connection), "head")
     return HEAD

@@ -30,6 +30,4 @@ LINES = {
     "no-validation-at-start": "Nothing was validated at start-up: errors came with the first sale.",
 }
 
-OUTSTANDING = {
-    "no-backup": "controller/jobs/backups.py and `x3fleet backup`",
-}
+OUTSTANDING: dict[str, str] = {}

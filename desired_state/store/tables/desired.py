@@ -92,6 +92,7 @@ class NodeRow(DesiredRow):
     """A declared node, and beside it the operator's overrides, which no manifest clears.
 
     `spec`: the whole `NodeSpec`. `source`: the manifest source that declared it last; "" by hand.
+    `recovery`: what is not accepted yet since the database was restored from a backup; "" otherwise.
     """
 
     __tablename__ = "node"
@@ -104,6 +105,7 @@ class NodeRow(DesiredRow):
     cordoned: Mapped[bool] = mapped_column(default=False)
     draining: Mapped[bool] = mapped_column(default=False)
     mode: Mapped[str | None]
+    recovery: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     revision: Mapped[int]

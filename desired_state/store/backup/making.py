@@ -1,0 +1,73 @@
+"""Making one backup: our database, what panels gave, the list of both, into one file.
+
+Callers: the controller's job and `x3fleet backup create`. Not here: asking panels (a function of the caller's
+does), when it is due, what is kept.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from desired_state.store.backup.archive import measure, unpack, write_archive
+from desired_state.store.backup.contents import Contents, PanelPart
+from desired_state.store.backup.folder import making, new_name
+from desired_state.store.backup.keys import BackupKey
+from desired_state.store.backup.scratch import scratch_folder
+from desired_state.store.backup.snapshot import take_snapshot
+from desired_state.store.engine import Store
+
+DATABASE = "database.sqlite"
+Fetch = Callable[[Path], Awaitable[tuple[PanelPart, ...]]]
+"""Puts panels' databases into a folder, each under its name inside, and tells what became of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that is there. `bytes`: the size of its file."""
+
+    path: Path
+    bytes: int
+    contents: Contents
+
+
+async def nothing_fetched(folder: Path) -> tuple[PanelPart, ...]:
+    """Fetch no panel's database."""
+    del folder
+    return ()
+
+
+async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) -> Made:
+    """Make a backup and read it back to its end.
+
+    Args:
+        store: what is backed up; may be at work.
+        folder: where to; made where it is not there.
+        key: encrypts.
+        fetch: called once, after our own database was copied.
+
+    Raises:
+        BackupError: it could not be made; nothing is left of it.
+        StoreError: the database could not be read.
+    """
+    with making(folder), scratch_folder(folder) as scratch:
+        taken_at = store.clock.now()
+        copy = scratch / DATABASE
+        snapshot = await take_snapshot(store, copy)
+        panels = await fetch(scratch)
+        contents = Contents(
+            taken_at=taken_at,
+            installation=snapshot.installation,
+            schema=snapshot.schema,
+            revision=snapshot.revision,
+            engine=snapshot.engine,
+            tables=snapshot.tables,
+            database=await asyncio.to_thread(measure, copy, DATABASE),
+            panels=panels,
+        )
+        files = {part.member: scratch / part.member for part in contents.parts}
+        path = new_name(folder, taken_at)
+        size = await asyncio.to_thread(write_archive, path, contents, files, key)
+        # What was written is what the disk gives back: a backup that was never read is a hope.
+        await asyncio.to_thread(unpack, path, (key,), None)
+        return Made(path, size, contents)
