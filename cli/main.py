@@ -166,6 +166,8 @@ COMMANDS = (
         "Take over clients that a panel holds already; shows first.",
     ),
     ("nodes rebuild", "cli.nodes.rebuild:rebuild", "Fill a wiped panel again, same credentials."),
+    ("nodes forget", "cli.nodes.forget:forget", "Forget a node whose panel is gone for good."),
+    ("nodes forgotten", "cli.nodes.forget:forgotten", "List forgotten nodes and what they owed."),
     ("backup create", "cli.backup.create:create", "Make a backup, now."),
     ("backup list", "cli.backup.show:list_backups", "List backups; needs no database."),
     (

@@ -68,10 +68,12 @@ async def _serve(log_level: ServiceLevel, *, syncs: bool = False) -> Exit:
 def _front_end(store: "Store", settings: "SyncSettings | None") -> "Iterator[Extra]":
     """Retention of what was declared, and manifests where there is a source of them."""
     from controller.daemon import Extra
+    from desired_state.commands.removal import Removal
     from desired_state.commands.retention import Retention
     from desired_state.commands.settings import load_prune_settings
     from desired_state.commands.sync import ManifestSync
 
+    yield Extra("removal of empty nodes", Removal(store).run)
     yield Extra("retention of desired state", Retention(store, load_prune_settings()).run)
     if settings is not None and settings.is_configured:
         yield Extra("manifest sync", ManifestSync(store, settings).run)

@@ -79,12 +79,13 @@ async def transfer(
 
 
 def _parts(store: "Store", settings: "SyncSettings") -> tuple[Awaitable[None], ...]:
+    from desired_state.commands.removal import Removal
     from desired_state.commands.retention import Retention
     from desired_state.commands.settings import load_prune_settings
     from desired_state.commands.sync import ManifestSync
 
     syncing, pruning = ManifestSync(store, settings), Retention(store, load_prune_settings())
-    return syncing.run(), pruning.run()
+    return syncing.run(), pruning.run(), Removal(store).run()
 
 
 async def _until(stop: asyncio.Event, *parts: Awaitable[None]) -> None:

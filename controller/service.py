@@ -9,7 +9,7 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from sqlalchemy import select
 from controller.core.observed import NotObserved, Observation
 from controller.core.result import Result
 from controller.jobs.place import PlacementSummary, compute_placements, place, summarise
+from controller.jobs.write_off import write_off
 from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
@@ -74,7 +75,11 @@ class Controller:
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
+        freed = await self._write_off()
         summary = await place(self.store, self.clock.now(), self.lease)
+        if freed:
+            nodes = tuple(sorted({*summary.nodes, *freed}))
+            summary = replace(summary, nodes=nodes)
         if summary.changed:
             self.versions.bump_all()
             log.info(
@@ -91,6 +96,15 @@ class Controller:
                 events.KEY_UNSCHEDULABLE, keys=len(summary.unschedulable), reason="; ".join(reasons)
             )
         return summary
+
+    async def _write_off(self) -> frozenset[NodeName]:
+        """End what forgotten nodes owe; returns nodes on which keys waited for that."""
+        done = await write_off(self.store, self.clock.now(), self.lease)
+        for one in done:
+            log.warning(events.DEBTS_WRITTEN_OFF, node=one.node, clients=one.clients, keys=one.keys)
+        if done:
+            self.versions.bump_all()
+        return frozenset(node for one in done for node in one.freed)
 
     async def plan(
         self, nodes: Sequence[NodeName] = (), *, on_event: OnEvent | None = None

@@ -21,7 +21,7 @@ from desired_state.model.placement import DeleteReason
 from desired_state.model.subscription import EndedBy
 
 _UNTRUSTED = frozenset({"IdentityChanged", "StaleDesired", "TornList", "ShrunkObservation"})
-_DECLARED = frozenset({DeleteReason.DRAINED, DeleteReason.FAILED_OVER})
+_DECLARED = frozenset({DeleteReason.DRAINED, DeleteReason.FAILED_OVER, DeleteReason.WRITTEN_OFF})
 _OWN_REASONS = frozenset({EndedBy.EXPIRY, EndedBy.QUOTA, EndedBy.PERSON})
 
 

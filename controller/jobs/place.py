@@ -14,7 +14,6 @@ from sqlalchemy import Table, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.jobs.moved import tell_moves
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
 from desired_state.model.placement import Placement
 from desired_state.queries.placement import read_placement_inputs
@@ -28,6 +27,7 @@ from desired_state.scheduling.result import (
 )
 from desired_state.store.bulk import insert, upsert
 from desired_state.store.engine import Store
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import (
     PlacementRow,
@@ -42,7 +42,7 @@ _STEP = cast("Table", RebalanceStepRow.__table__)
 _HOLDS_SOMETHING = exists().where(
     _JOURNAL.c.node == _TABLE.c.node,
     _JOURNAL.c.key == _TABLE.c.key,
-    _JOURNAL.c.state != JournalState.GONE.value,
+    may_exist(_JOURNAL.c.state),
 )
 _HAS_LEFT = _TABLE.c.leaving.is_not(None) & ~_HOLDS_SOMETHING
 

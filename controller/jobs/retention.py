@@ -21,6 +21,7 @@ from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.tables.adoption import FoundClientRow
 from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RebalanceRow, RequestRow
+from desired_state.store.tables.forgotten import ForgottenNodeRow, WriteOffRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -41,6 +42,8 @@ from desired_state.store.tables.status import (
 log = structlog.get_logger(__name__)
 
 BUDGET_KEPT = timedelta(days=1)
+WRITTEN_OFF_KEPT = timedelta(days=365)
+"""A server that was given up may be switched on again by whoever finds it."""
 FOUND_KEPT = timedelta(days=1)
 """Longer than any window of the fleet's share of deletes."""
 
@@ -114,11 +117,8 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
     return (
         _rule(EventRow, EventRow.last_at < before(settings.events_days)),
         _rule(CycleRow, CycleRow.finished_at < before(settings.cycles_days)),
-        _rule(
-            RemoteGenerationRow,
-            (RemoteGenerationRow.state == JournalState.GONE.value)
-            & (RemoteGenerationRow.gone_at < before(settings.tombstones_days)),
-        ),
+        *_tombstones(before(settings.tombstones_days), now - WRITTEN_OFF_KEPT),
+        _rule(WriteOffRow, ~exists().where(ForgottenNodeRow.id == WriteOffRow.forgotten_id)),
         # A node of the same name is another panel.
         _rule(NodeStatusRow, ~declared),
         _rule(InboundRow, ~bound),
@@ -144,6 +144,16 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
         _rule(WebhookDeliveryRow, ~announced),
         # Sealed credentials of strangers: kept no longer than somebody may be looking at them.
         _rule(FoundClientRow, FoundClientRow.found_at < now - FOUND_KEPT),
+    )
+
+
+def _tombstones(gone_before: datetime, written_off_before: datetime) -> tuple[Rule, ...]:
+    journal = RemoteGenerationRow
+    gone = (journal.state == JournalState.GONE.value) & (journal.gone_at < gone_before)
+    written_off = journal.state == JournalState.WRITTEN_OFF.value
+    return (
+        _rule(journal, gone),
+        _rule(journal, written_off & (journal.gone_at < written_off_before)),
     )
 
 

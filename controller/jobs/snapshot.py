@@ -26,6 +26,7 @@ from desired_state.model.ids import NodeName, Revision
 from desired_state.queries.capacity import read_capacity
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
@@ -189,7 +190,7 @@ async def _debts(
         )
         .where(
             _JOURNAL.c.node.in_(nodes),
-            _JOURNAL.c.state != JournalState.GONE.value,
+            may_exist(_JOURNAL.c.state),
             _KEY.c.deleted_at.is_not(None)
             | is_old
             | _HERE.c.key.is_(None)

@@ -17,11 +17,11 @@ from controller.runtime.history import EventLog, journal_lines
 from controller.runtime.tables import ADOPTION, AT_ONCE, JOURNAL, KEY, KEY_USAGE, SUBSCRIPTION
 from controller.telemetry import events
 from desired_state.model.adoption import AdoptedClient
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
 from desired_state.store.adoption_rows import adopted_from
 from desired_state.store.bulk import insert_missing, upsert
 from desired_state.store.convert import journal_values
+from desired_state.store.journal_states import may_exist
 
 
 async def read_adopted(
@@ -47,7 +47,7 @@ async def read_adopted(
         .where(
             ADOPTION.c.node == node,
             ADOPTION.c.released_at.is_not(None),
-            JOURNAL.c.state != JournalState.GONE.value,
+            may_exist(JOURNAL.c.state),
         )
     )
     return adopted, frozenset(email.lower() for email in struck.scalars())

@@ -14,8 +14,8 @@ from controller.core.effects import Gone
 from controller.core.usage import Counter, Usage, bury
 from controller.runtime.tables import JOURNAL, PLACEMENT
 from controller.runtime.usage_rows import read_periods, read_usages, store_usages
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
+from desired_state.store.journal_states import may_exist
 
 
 async def book_usage(connection: AsyncConnection, gone: Sequence[Gone], now: datetime) -> None:
@@ -50,7 +50,7 @@ async def end_placements(connection: AsyncConnection, node: NodeName) -> set[Nod
     still_here = exists().where(
         JOURNAL.c.node == node,
         JOURNAL.c.key == PLACEMENT.c.key,
-        JOURNAL.c.state != JournalState.GONE.value,
+        may_exist(JOURNAL.c.state),
     )
     await connection.execute(
         delete(PLACEMENT).where(

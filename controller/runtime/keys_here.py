@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from controller.core.desired import KeyOnNode
 from controller.runtime.tables import AT_ONCE, JOURNAL, KEY, KEY_USAGE, PLACEMENT, SUBSCRIPTION
 from controller.runtime.usage_rows import USED_BYTES
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import Generation, KeyId, NodeName, SubscriptionId, TariffName
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.subscription import Subscription
+from desired_state.store.journal_states import may_exist
 
 _OF_KEY = (
     KEY.c.id, KEY.c.generation, KEY.c.deleted_at.is_not(None).label("revoked"),
@@ -67,13 +67,13 @@ _HOLDING = (
         exists().where(
             JOURNAL.c.node == PLACEMENT.c.replaces,
             JOURNAL.c.key == PLACEMENT.c.key,
-            JOURNAL.c.state != JournalState.GONE.value,
+            may_exist(JOURNAL.c.state),
         ),
     )
 )  # fmt: skip
 _HELD_ELSEWHERE = select(JOURNAL.c.key, JOURNAL.c.node).where(
     JOURNAL.c.key.in_(bindparam("keys", expanding=True)),
-    JOURNAL.c.state != JournalState.GONE.value,
+    may_exist(JOURNAL.c.state),
 )
 
 

@@ -5,14 +5,12 @@ has changed anything: a converged node costs one row. Not here: writing, decidin
 there may be thousands.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import Text, and_, cast, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.core.conditions import NodeStatus
@@ -24,6 +22,7 @@ from controller.core.desired import (
     NodeRequest,
 )
 from controller.runtime.adopting import read_adopted
+from controller.runtime.journal_rows import read_journal, read_tombstones
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
 from controller.runtime.stored import inbound_from, status_from
@@ -32,7 +31,6 @@ from controller.runtime.tables import (
     AT_ONCE,
     HEAL,
     INBOUND,
-    JOURNAL,
     KEY,
     KEY_GENERATION,
     NODE_STATUS,
@@ -44,10 +42,8 @@ from controller.runtime.tables import (
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
 from desired_state.model.errors import ConfigError
-from desired_state.model.generation import JournalRow, JournalState
-from desired_state.model.ids import Digest, Email, Generation, InboundId, KeyId, NodeName, Revision
+from desired_state.model.ids import Digest, Generation, KeyId, NodeName, Revision
 from desired_state.model.node import NodeTarget
-from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import Policy, policy_for
 from desired_state.model.request import RequestKind
 from desired_state.queries.node import TargetUnresolved, node_target
@@ -60,15 +56,7 @@ from desired_state.store.watch import Watch
 
 log = structlog.get_logger(__name__)
 
-TOMBSTONES_LIVE = timedelta(days=30)
-"""Longer than the oldest backup that somebody may restore."""
 HEALS_COUNT_FOR = timedelta(hours=1)
-_ROW = (
-    JOURNAL.c.email, JOURNAL.c.key, JOURNAL.c.generation, cast(JOURNAL.c.inbound_ids, Text),
-    JOURNAL.c.sub_id, JOURNAL.c.password_bytes, JOURNAL.c.state, JOURNAL.c.create_unknown_at,
-    JOURNAL.c.delete_attempts, JOURNAL.c.delete_reason, JOURNAL.c.secrets_digest,
-    JOURNAL.c.projection,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +211,8 @@ class Reader:
         policies = tuple([policy_from(p) for p in await session.scalars(select(PolicyRow))])
         policy = policy_for(policies, declared.spec.labels)
         connection = await session.connection()
-        journal = await _journal(connection, node)
-        tombstones, buried = await _tombstones(connection, node, now)
+        journal = await read_journal(connection, node)
+        tombstones, buried = await read_tombstones(connection, declared.spec, now)
         adopted, released = await read_adopted(connection, node)
         named = {r.key for r in journal if r.key is not None} | {a.key for a in adopted}
         keys = await read_keys(connection, node, named, overlay.of(node))
@@ -279,66 +267,6 @@ async def _with_status(connection: AsyncConnection, desired: Desired) -> Desired
         match_digest=row["match_digest"],
         guid=row["bound_guid"],
     )
-
-
-async def _journal(connection: AsyncConnection, node: NodeName) -> tuple[JournalRow, ...]:
-    query = (
-        select(*_ROW)
-        .where(JOURNAL.c.node == node, JOURNAL.c.state != JournalState.GONE.value)
-        .order_by(JOURNAL.c.email)
-    )
-    ids = _InboundIds()
-    rows = (await connection.execute(query)).all()
-    return tuple([_journal_row(node, row, ids) for row in rows])
-
-
-async def _tombstones(
-    connection: AsyncConnection, node: NodeName, now: datetime
-) -> tuple[tuple[JournalRow, ...], dict[KeyId, Generation]]:
-    """Read tombstones, and the current generations of their keys."""
-    query = (
-        select(*_ROW, KEY.c.generation.label("current"))
-        .select_from(JOURNAL.outerjoin(KEY, KEY.c.id == JOURNAL.c.key))
-        .where(
-            JOURNAL.c.node == node,
-            JOURNAL.c.state == JournalState.GONE.value,
-            JOURNAL.c.gone_at > now - TOMBSTONES_LIVE,
-        )
-        .order_by(JOURNAL.c.email)
-    )
-    rows = (await connection.execute(query)).all()
-    generations = {KeyId(r[1]): Generation(r[12]) for r in rows if r[12] is not None}
-    ids = _InboundIds()
-    return tuple([_journal_row(node, row, ids) for row in rows]), generations
-
-
-class _InboundIds(dict[str, tuple[InboundId, ...]]):
-    """Lists of ids by their JSON: few differ, so each is parsed once a reading."""
-
-    def __missing__(self, text: str) -> tuple[InboundId, ...]:
-        ids = self[text] = tuple([InboundId(number) for number in json.loads(text)])
-        return ids
-
-
-def _journal_row(node: NodeName, row: Sequence[Any], ids: _InboundIds) -> JournalRow:
-    return JournalRow(
-        node,
-        Email(row[0]),
-        None if row[1] is None else KeyId(row[1]),
-        Generation(row[2]),
-        ids[row[3]],
-        row[4],
-        row[5],
-        _STATES[row[6]],
-        row[7],
-        row[8],
-        None if row[9] is None else DeleteReason(row[9]),
-        row[10],
-        row[11],
-    )
-
-
-_STATES = {state.value: state for state in JournalState}
 
 
 async def _approvals(

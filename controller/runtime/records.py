@@ -44,6 +44,7 @@ from desired_state.store.bulk import insert_missing, upsert
 from desired_state.store.convert import journal_values, policy_from
 from desired_state.store.engine import Store
 from desired_state.store.errors import ConcurrentUpdate
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import PolicyRow
 
 HEALS_KEPT = timedelta(hours=1)
@@ -208,9 +209,7 @@ async def _reserve(
         # Two sums at once would both see room; SQLite lets in one writer at a time anyway.
         await connection.execute(select(func.pg_advisory_xact_lock(BUDGET_LOCK)))
     owned = await connection.scalar(
-        select(func.count()).where(
-            JOURNAL.c.key.is_not(None), JOURNAL.c.state != JournalState.GONE.value
-        )
+        select(func.count()).where(JOURNAL.c.key.is_not(None), may_exist(JOURNAL.c.state))
     )
     recent = DELETE_BUDGET.c.at > effect.now - window
     taken = await connection.scalar(

@@ -12,12 +12,12 @@ from desired_state.commands.nodes import find_node
 from desired_state.model.adopting import people_named
 from desired_state.model.adoption import FoundClient
 from desired_state.model.adoption_plan import Circumstances, KnownKey, MapEntry
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName, TariffName
 from desired_state.model.policy import Policy, policy_for
 from desired_state.store.adoption_rows import found_from
 from desired_state.store.convert import node_from, subscription_from, used_bytes_of
 from desired_state.store.installation import read_ownership
+from desired_state.store.journal_states import may_exist
 from desired_state.store.policies import read_policies
 from desired_state.store.tables.adoption import AdoptionRow, FoundClientRow
 from desired_state.store.tables.desired import KeyRow, PersonRow, SubscriptionRow
@@ -80,7 +80,7 @@ async def _ours(work: UnitOfWork, node: NodeName, found: Iterable[FoundClient]) 
     journalled = await work.session.scalars(
         select(RemoteGenerationRow.email).where(
             RemoteGenerationRow.node == node,
-            RemoteGenerationRow.state != JournalState.GONE.value,
+            may_exist(RemoteGenerationRow.state),
         )
     )
     adopted = await work.session.scalars(
@@ -123,7 +123,7 @@ async def _known(work: UnitOfWork, node: NodeName) -> tuple[KnownKey, ...]:
     )
     made_here = select(RemoteGenerationRow.key).where(
         RemoteGenerationRow.node == node,
-        RemoteGenerationRow.state != JournalState.GONE.value,
+        may_exist(RemoteGenerationRow.state),
         RemoteGenerationRow.key.is_not(None),
         RemoteGenerationRow.email.not_in(adopted_here),
     )

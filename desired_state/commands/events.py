@@ -1,6 +1,6 @@
 """Names of what processes that write desired state log by themselves, with their fields.
 
-Callers: sync and retention. What a person does is kept in the audit instead. Not here: values; a field
+Callers: sync, retention, removal. What a person does is kept in the audit instead. Not here: values; a field
 never holds a secret.
 """
 
@@ -16,3 +16,8 @@ DESIRED_PRUNED = "desired_pruned"
 """Rows that nothing needs any more were removed: counts by table."""
 PRUNING_FAILED = "pruning_failed"
 """They were not, and will be another time: error."""
+
+NODE_REMOVED = "node_removed"
+"""A drained node that no manifest declares had run empty, and is declared no more: node."""
+REMOVAL_FAILED = "removal_failed"
+"""The database refused to tell which nodes are empty, and is asked again: error."""

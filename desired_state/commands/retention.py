@@ -31,6 +31,7 @@ from desired_state.store.tables.desired import (
     SubscriptionRow,
     WakeRow,
 )
+from desired_state.store.tables.forgotten import ForgottenNodeRow
 from desired_state.store.tables.shop import CommandTokenRow
 from desired_state.store.tables.status import (
     KeyUsageRow,
@@ -43,6 +44,8 @@ from desired_state.store.unit_of_work import UnitOfWork, begin
 
 log = structlog.get_logger(__name__)
 ACTOR = "retention"
+FORGOTTEN_DAYS = 400
+"""Longer than what was written off for a forgotten node is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def _rules(settings: PruneSettings, now: datetime) -> Iterator[_Rule]:
         RebalanceStepRow.rebalance_id == RebalanceRow.id, RebalanceStepRow.done_at.is_not(None)
     )
     yield _Rule(RebalanceRow, (RebalanceRow.at < before(days=settings.requests_days)) & done)
+    yield _Rule(ForgottenNodeRow, ForgottenNodeRow.at < before(days=FORGOTTEN_DAYS))
     yield _Rule(CommandTokenRow, CommandTokenRow.at < before(days=settings.tokens_days))
     yield _Rule(
         KeyRow,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
@@ -18,7 +18,7 @@ async def nodes_of_keys(session: AsyncSession, *keys: KeyId) -> tuple[NodeName, 
     """Nodes on which any of these keys is placed, or may still exist by the journal; sorted."""
     placed = select(PlacementRow.node).where(PlacementRow.key.in_(keys))
     journalled = select(RemoteGenerationRow.node).where(
-        RemoteGenerationRow.key.in_(keys), RemoteGenerationRow.state != JournalState.GONE.value
+        RemoteGenerationRow.key.in_(keys), may_exist(RemoteGenerationRow.state)
     )
     # What this transaction is about to write is no status: there is no need to flush it first.
     with session.no_autoflush:

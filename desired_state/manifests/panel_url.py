@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from desired_state.model.node import NodeSpec
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
@@ -100,3 +102,9 @@ def _base_path(path: str) -> str:
     if {".", ".."} & set(path.split("/")):
         raise WrongUrl("has a base path with a part of dots only")
     return path if path.endswith("/") else f"{path}/"
+
+
+def panel_of(spec: NodeSpec) -> str:
+    """Write what tells a node's panel apart, whatever the node is called: host, port, path."""
+    host, port, path = parse_panel_url(spec.url).panel
+    return f"{host} {port} {path}"

@@ -4,8 +4,11 @@ One row a remote email. Callers: core (plans from rows), runtime (records). Not 
 
     INTENDED --seen--> LIVE --our delete, then not seen--> GONE
         \------------- our delete, then not seen --------/
+    INTENDED or LIVE --a person: the panel is gone for good--> WRITTEN_OFF
 
 Absence alone leads nowhere: only a delete of ours, followed by a look that does not show it, ends a row.
+What is written off was never proved gone: nothing is finalised by that, and its client, should it come back,
+is recognised as ours.
 """
 
 from dataclasses import dataclass, field
@@ -25,6 +28,12 @@ class JournalState(StrEnum):
     """A look showed it."""
     GONE = "gone"
     """Deleted by us and then not seen: a tombstone, kept 30 days."""
+    WRITTEN_OFF = "written-off"
+    """Nobody will delete it: a person said that its panel is gone for good. A tombstone, kept a year."""
+
+
+ENDED = (JournalState.GONE, JournalState.WRITTEN_OFF)
+"""States of tombstones: nobody is owed anything for them."""
 
 
 @dataclass(frozen=True, slots=True)

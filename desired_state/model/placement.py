@@ -19,6 +19,8 @@ class DeleteReason(StrEnum):
     DRAINED = "drained"
     FAILED_OVER = "failed-over"
     """Its node was unreachable for so long that the key was placed elsewhere: a debt, paid on return."""
+    WRITTEN_OFF = "written-off"
+    """Its panel was declared gone for good, and came back with it."""
     UNMATCHED = "unmatched"
     SUPERSEDED = "superseded"
     """An entry that must not exist beside the one that does: a twin, or one that came back."""

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName
 from desired_state.model.policy import policy_for
 from desired_state.scheduling.capacity import (
@@ -24,6 +23,7 @@ from desired_state.scheduling.capacity import (
     slope_a_day,
 )
 from desired_state.scheduling.eligible import NodeState, refuse_node
+from desired_state.store.journal_states import may_exist
 from desired_state.store.node_states import read_node_states
 from desired_state.store.policies import read_policies
 from desired_state.store.tables.measures import CapacitySampleRow
@@ -120,7 +120,7 @@ async def _owed(session: AsyncSession, nodes: list[NodeName]) -> dict[str, int]:
         .where(
             RemoteGenerationRow.node.in_(nodes),
             RemoteGenerationRow.key.is_not(None),
-            RemoteGenerationRow.state != JournalState.GONE.value,
+            may_exist(RemoteGenerationRow.state),
         )
         .group_by(RemoteGenerationRow.node)
     )

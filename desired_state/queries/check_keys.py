@@ -16,6 +16,7 @@ from desired_state.model.subscription import EndedBy, Subscription
 from desired_state.queries.disagreements import Disagreement, Kind
 from desired_state.queries.keys import used_bytes
 from desired_state.store.convert import journal_from, subscription_from
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import KeyRow, NodeRow, SubscriptionRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
@@ -57,7 +58,7 @@ async def _read(session: AsyncSession) -> dict[str, _Key]:
         if name in keys:
             keys[name].placed.add(node)
     held = select(RemoteGenerationRow).where(
-        RemoteGenerationRow.state != JournalState.GONE.value, RemoteGenerationRow.key.is_not(None)
+        may_exist(RemoteGenerationRow.state), RemoteGenerationRow.key.is_not(None)
     )
     for row in map(journal_from, await session.scalars(held)):
         if row.key in keys:

@@ -19,6 +19,7 @@ _NAMES = {
     JournalState.INTENDED: "generation_journalled",
     JournalState.LIVE: "generation_live",
     JournalState.GONE: "generation_finalised",
+    JournalState.WRITTEN_OFF: "generation_written_off",
 }
 """What the last change of a journal row was."""
 

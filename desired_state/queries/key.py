@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from desired_state.model.generation import JournalRow, JournalState
+from desired_state.model.generation import ENDED, JournalRow
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import Placement
@@ -85,8 +85,7 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
             .order_by(RemoteGenerationRow.node, RemoteGenerationRow.email)
         )
     ).all()
-    gone = JournalState.GONE.value
-    journal = tuple([journal_from(one) for one in rows if one.state != gone])
+    journal = tuple([journal_from(one) for one in rows if one.state not in ENDED])
     places = (
         await session.scalars(
             select(PlacementRow).where(PlacementRow.key == name).order_by(PlacementRow.node)

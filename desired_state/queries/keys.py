@@ -17,6 +17,7 @@ from desired_state.model.subscription import EndedBy, Subscription
 from desired_state.queries.explain import DISTRUSTED
 from desired_state.queries.views import conditions_from
 from desired_state.store.convert import key_from, subscription_from
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import KeyRow, SubscriptionRow
 from desired_state.store.tables.status import (
     KeyUsageRow,
@@ -170,7 +171,7 @@ async def _counts(session: AsyncSession, keys: list[str]) -> dict[str, tuple[int
             func.count(),
         )
         .join(KeyRow, KeyRow.id == row.key)
-        .where(row.key.in_(keys), row.state != JournalState.GONE.value)
+        .where(row.key.in_(keys), may_exist(row.state))
         .group_by(row.key, row.node)
     )
     found: dict[str, tuple[int, int]] = {}

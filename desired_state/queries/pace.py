@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from desired_state.model.generation import JournalState
 from desired_state.model.policy import Policy, policy_for
 from desired_state.queries.estimate import Pace
+from desired_state.store.journal_states import may_exist
 from desired_state.store.policies import read_policies
 from desired_state.store.tables.status import DeleteBudgetRow, RemoteGenerationRow
 
@@ -36,7 +36,7 @@ async def read_pace(
         func.count(), func.count(func.distinct(RemoteGenerationRow.node + RemoteGenerationRow.key))
     ).where(
         RemoteGenerationRow.key.is_not(None),
-        RemoteGenerationRow.state != JournalState.GONE.value,
+        may_exist(RemoteGenerationRow.state),
     )
     clients, keys = (await session.execute(held)).one()
     taken = await session.scalar(

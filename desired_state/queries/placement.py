@@ -5,7 +5,7 @@ there is to even out (`queries.balance`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from desired_state.queries.balance import read_balance
 from desired_state.scheduling.balance import Balance, is_overlap
 from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.result import Move
+from desired_state.store.forgotten import pending_write_offs
 from desired_state.store.node_states import read_node_states
 from desired_state.store.policies import read_policies
 from desired_state.store.tables.adoption import AdoptionRow
@@ -45,7 +46,7 @@ class PlacementInputs:
 
 async def read_placement_inputs(session: AsyncSession, now: datetime) -> PlacementInputs:
     """Read everything that placing keys depends on as of `now`, in one transaction."""
-    placements, placed_at = await _placements(session)
+    placements, placed_at = await _placements(session, await pending_write_offs(session))
     moves = await _moves(session, placed_at)
     nodes = await read_node_states(session)
     policies = await read_policies(session)
@@ -107,7 +108,7 @@ async def _keys(session: AsyncSession) -> tuple[Key, ...]:
 
 
 async def _placements(
-    session: AsyncSession,
+    session: AsyncSession, forgotten: Collection[NodeName]
 ) -> tuple[tuple[Placement, ...], dict[tuple[str, str], datetime]]:
     query = select(
         PlacementRow.key, PlacementRow.node, PlacementRow.reason, PlacementRow.replaces,
@@ -116,12 +117,14 @@ async def _placements(
     placements = []
     placed_at: dict[tuple[str, str], datetime] = {}
     for key, node, reason, replaces, leaving, at in await session.execute(query):
+        if node in forgotten:
+            continue  # The node is no more, and nobody waits for it.
         placements.append(
             Placement(
                 KeyId(key),
                 NodeName(node),
                 reason,
-                None if replaces is None else NodeName(replaces),
+                None if replaces is None or replaces in forgotten else NodeName(replaces),
                 None if leaving is None else DeleteReason(leaving),
             )
         )

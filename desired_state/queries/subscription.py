@@ -14,7 +14,6 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.device import Device
-from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName, PurchaseId, SubscriptionId
 from desired_state.model.payment import Payment
 from desired_state.model.purchase import Purchase
@@ -24,6 +23,7 @@ from desired_state.queries.subscriptions import SubscriptionSummary, summarise
 from desired_state.queries.views import ConditionView, conditions_from, find_condition
 from desired_state.store.convert import journal_from, tariff_from
 from desired_state.store.convert_shop import device_from, payment_from, purchase_from
+from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import KeyRow, TariffRow
 from desired_state.store.tables.shop import DeviceRow, PaymentRow, PurchaseRow
 from desired_state.store.tables.status import NodeStatusRow, RemoteGenerationRow
@@ -138,7 +138,7 @@ async def _details(session: AsyncSession, now: datetime, name: SubscriptionId) -
     """Explain its keys: the wanted ones, and revoked ones that a panel may still hold."""
     holds = exists().where(
         RemoteGenerationRow.key == KeyRow.id,
-        RemoteGenerationRow.state != JournalState.GONE.value,
+        may_exist(RemoteGenerationRow.state),
     )
     query = select(KeyRow.id).where(
         KeyRow.subscription_id == name, KeyRow.deleted_at.is_(None) | holds
@@ -156,7 +156,7 @@ async def _switched_on(session: AsyncSession, keys: list[KeyId]) -> dict[tuple[s
         .where(
             RemoteGenerationRow.key.in_(keys),
             RemoteGenerationRow.generation == KeyRow.generation,
-            RemoteGenerationRow.state != JournalState.GONE.value,
+            may_exist(RemoteGenerationRow.state),
         )
     )
     found: dict[tuple[str, str], bool] = {}

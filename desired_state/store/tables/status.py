@@ -131,7 +131,7 @@ class RebalanceStepRow(StatusRow):
 class RemoteGenerationRow(StatusRow):
     """The intent journal: one row a remote email; `key` None for a placeholder.
 
-    `gone_at`: since when it is a tombstone.
+    `gone_at`: since when it is a tombstone, proved gone or written off.
     """
 
     __tablename__ = "remote_generation"
