@@ -6,6 +6,7 @@ that repeats. Not here: rows (`tests.data`), migrations of an older database.
 """
 
 import asyncio
+import functools
 import os
 import random
 import shutil
@@ -91,6 +92,28 @@ def run_apart(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in a loop of its own thread: the test's loop is left alone."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, coroutine).result()
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """Migrate a SQLite database once for the run; gives its file."""
+
+    async def migrate_it(path: Path) -> None:
+        async with opened(f"sqlite:///{path}") as store:
+            await migrate.upgrade(store)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "migrated.db")
+        run_apart(migrate_it(path))
+        return path.read_bytes()
+
+
+def migrated(path: Path) -> str:
+    """Make a SQLite database with the present tables and no row, its key beside it; gives its URL."""
+    for file, held in ((path, _migrated()), (path.with_name(f"{path.name}.key"), KEY.encode())):
+        file.touch(0o600)
+        file.write_bytes(held)
+    return f"sqlite:///{path}"
 
 
 # -- PostgreSQL ------------------------------------------------------------------------------------

@@ -22,13 +22,13 @@ from desired_state.manifests.sources.directory import DirectorySource
 from desired_state.model.ids import KeyId, NodeName, SubscriptionId, TariffName
 from desired_state.store import unit_of_work
 from desired_state.store.engine import Store, open_store
-from desired_state.store.migrate import upgrade
 from desired_state.store.settings import DatabaseSettings, StoreSettings
 from desired_state.store.tables.desired import KeyRow
 from simulator.app import PanelOptions
 from tests.contract.live.hand import Doc
 from tests.contract.panels.listeners import Listener
 from tests.contract.panels.stage import Stage, stage
+from tests.stores import migrated
 
 T = TypeVar("T")
 TARIFF = TariffName("month")
@@ -179,7 +179,7 @@ async def open_fleet(
 
     Each panel has these inbounds, as far as its version takes one client in all of them.
     """
-    database = DatabaseSettings(url=f"sqlite:///{folder / 'x3fleet.db'}")
+    database = DatabaseSettings(url=migrated(folder / "x3fleet.db"))
     settings = ControllerSettings(store=StoreSettings(database=database))
     async with AsyncExitStack() as stack:
         sites = {}
@@ -212,7 +212,6 @@ async def _prepare(
         documents.append(site.manifest(variables))
     bundle = _write(folder, "".join(documents))
     async with open_store(settings) as store:
-        await upgrade(store)
         await run(store, installation.prepare)
         await run(store, lambda work: manifests.apply_bundle(work, bundle))
 

@@ -29,7 +29,6 @@ from desired_state.model.tariff import NodeSelector, Tariff
 from desired_state.store import unit_of_work
 from desired_state.store.convert import journal_from, placement_from
 from desired_state.store.engine import open_store
-from desired_state.store.migrate import upgrade
 from desired_state.store.settings import DatabaseSettings, StoreSettings
 from desired_state.store.tables.desired import KeyRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
@@ -38,6 +37,7 @@ from simulator import by_hand
 from simulator.app import Panel, PanelOptions, create_panel
 from simulator.control import view_panel
 from simulator.server import running
+from tests.stores import migrated
 
 T = TypeVar("T")
 TARIFF = TariffName("month")
@@ -248,7 +248,7 @@ async def open_fleet(
 ) -> AsyncIterator[Fleet]:
     """Start panels, make a database that declares them, and open a controller over it."""
     settings = ControllerSettings(
-        store=StoreSettings(database=DatabaseSettings(url=f"sqlite:///{folder / 'x3fleet.db'}")),
+        store=StoreSettings(database=DatabaseSettings(url=migrated(folder / "x3fleet.db"))),
         turns=turns or TurnSettings(),
     )
     async with AsyncExitStack() as stack:
@@ -307,7 +307,6 @@ async def _prepare(
 ) -> None:
     bundle = Bundle(source="test", revision="1", nodes=specs, tariffs=(tariff,), policies=policies)
     async with open_store(settings) as store:
-        await upgrade(store)
         async with unit_of_work.begin(store, "test") as work:
             await installation.prepare(work)
         async with unit_of_work.begin(store, "test") as work:
