@@ -138,6 +138,8 @@ class Daemon:
     async def _begin(self) -> None:
         """Put everything into the queues; whatever is written from here on wakes."""
         await self._wakeups.start()
+        # Before a stored back-off is taken up: an earlier process may have had another time.
+        await self.controller.steps.settle()
         await self._requests.refresh()
         names = await self._sweep()
         self._job_queue.add(PLACE, priority=Priority.CUSTOMER)
@@ -297,6 +299,7 @@ class Daemon:
                 known = frozenset()
                 continue
             try:
+                await self.controller.steps.settle()
                 lost = await given_up(self.controller.store, self.controller.clock.now())
             except StoreError as error:
                 log.warning(events.JOB_FAILED, job="failover", error=type(error).__name__)

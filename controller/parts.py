@@ -28,7 +28,7 @@ def equip(daemon: Daemon, settings: ServiceSettings) -> None:
     daemon.jobs.append(Job("alerts", settings.alerts.every_s, alerts.run, leads=True))
     capacity = CapacitySamples(store, clock)
     daemon.jobs.append(Job("capacity", SAMPLED_EVERY_S, capacity.run, leads=True))
-    retention = Retention(store, settings.retention, clock)
+    retention = Retention(store, settings.retention, clock, controller.steps.is_doubtful)
     daemon.jobs.append(Job("retention", settings.retention.every_s, retention.run, leads=True))
 
 

@@ -24,6 +24,7 @@ from controller.panels.api.channel import Observer
 from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.panel import PanelPool
 from controller.runtime.brake import Brake
+from controller.runtime.clock_steps import ClockSteps
 from controller.runtime.errors import HolderKind
 from controller.runtime.inventory import Inventories
 from controller.runtime.keys_here import Overlay
@@ -72,9 +73,12 @@ class Controller:
     clock: Clock = field(repr=False)
     pool: PanelPool = field(repr=False)
     brake: Brake = field(repr=False)
+    steps: ClockSteps = field(repr=False)
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
+        # Before time decides who is out of reach for too long.
+        await self.steps.settle()
         freed = await self._write_off()
         summary = await place(self.store, self.clock.now(), self.lease)
         if freed:
@@ -381,4 +385,5 @@ def build_controller(
     worker.sampler = Sampler(
         store, versions, lease, clock, every_s=settings.turns.sample_s, wake=records.release
     )
-    return Controller(store, worker, records, versions, lease, clock, pool, brake)
+    worker.waits = steps = ClockSteps(store, versions, lease, clock)
+    return Controller(store, worker, records, versions, lease, clock, pool, brake, steps)

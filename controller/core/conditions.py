@@ -97,8 +97,9 @@ def keep_since(
     """Carry `since` over from equal conditions; new ones begin now.
 
     A node that is out of reach stays so while its reason changes: a failover counts from the first.
+    What a clock that ran ahead left in the future begins now, and waits no longer than anything else.
     """
-    known = {_continued(c): c.since for c in before}
+    known = {_continued(c): None if c.since is None else min(c.since, now) for c in before}
     return tuple(replace(c, since=known.get(_continued(c)) or now) for c in conditions)
 
 

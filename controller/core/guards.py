@@ -72,9 +72,11 @@ class Case:
 
     def _is_fresh(self, approval: Approval) -> bool:
         policy = self.desired.policy
-        if approval.started_at is None:
-            return self.now <= approval.approved_at + timedelta(seconds=policy.approval_start_s)
-        return self.now <= approval.started_at + timedelta(seconds=policy.approval_valid_s)
+        since, lasts_s = approval.started_at, policy.approval_valid_s
+        if since is None:
+            since, lasts_s = approval.approved_at, policy.approval_start_s
+        # To both sides: a clock that was set back must not prolong what somebody once allowed.
+        return abs(self.now - since) <= timedelta(seconds=lasts_s)
 
 
 Guard = Callable[[Case], Refusal | None]

@@ -74,6 +74,8 @@ def reconcile(
     yield from bury_taken(turn)
     yield from restart_left(turn)
     while not turn.stopped and (piece := turn.next_slice()):
+        # A later look may be the first to show an adopted client: no delete without its row.
+        yield from take_over(turn)
         yield from run_slice(turn, piece)
     yield from restart_xray(turn)
     return (yield from conclude(turn))

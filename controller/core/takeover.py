@@ -1,7 +1,7 @@
 """Adopted clients in the journal: begun when they are seen, struck out when they are given back.
 
-Step: before anything else of a turn is recorded. Callers: reconcile. Sans-I/O like the spine; no panel is
-touched. Not here: which clients (`adopted`), what is wanted of them (`expect`).
+Step: before anything else of a turn is recorded, and before each slice. Callers: reconcile. Sans-I/O like
+the spine; no panel is touched. Not here: which clients (`adopted`), what is wanted of them (`expect`).
 """
 
 from dataclasses import replace
@@ -15,7 +15,8 @@ def take_over(turn: Turn) -> Steps[None]:
     node, epoch = turn.target.node, turn.desired.epoch
     if not turn.checked.is_trusted:
         return
-    released = tuple(r for r in turn.desired.journal if r.email.lower() in turn.desired.released)
+    gone = turn.desired.released
+    released = tuple(r for r in turn.desired.journal if r.email.lower() in gone) if gone else ()
     if released:
         yield from perform(GiveBack(node, released, epoch))
         turn.forget_rows(released)

@@ -1,11 +1,13 @@
 """Removes from status what nobody needs any more, some rows at a time.
 
 A job: run by one replica of an installation. Each batch is a transaction of its own, so that turns are
-not kept waiting. Callers: service. Not here: desired state, whose retention runs in a front-end
-process; anything that is still owed.
+not kept waiting. While the wall clock is doubted nothing goes: what is removed for its age does not come
+back when the clock is set right. Callers: service. Not here: desired state, whose retention runs in a
+front-end process; anything that is still owed.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -19,6 +21,7 @@ from desired_state.model.generation import JournalState
 from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
+from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.adoption import FoundClientRow
 from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RebalanceRow, RequestRow
 from desired_state.store.tables.forgotten import ForgottenNodeRow, WriteOffRow
@@ -41,6 +44,7 @@ from desired_state.store.tables.status import (
 
 log = structlog.get_logger(__name__)
 
+_SKEWED = "Blocked/ClockSkew"
 BUDGET_KEPT = timedelta(days=1)
 WRITTEN_OFF_KEPT = timedelta(days=365)
 """A server that was given up may be switched on again by whoever finds it."""
@@ -63,12 +67,20 @@ class Retention:
         store: the database.
         settings: how long what is kept.
         clock: the wall clock.
+        doubted: tells whether it was set not long ago.
     """
 
-    def __init__(self, store: Store, settings: RetentionSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: RetentionSettings,
+        clock: Clock,
+        doubted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
+        self._doubted = doubted
 
     async def run(self) -> dict[str, int]:
         """Remove everything that is due; returns how many rows went, by table.
@@ -77,6 +89,9 @@ class Retention:
             StoreError: the database failed; what was removed before stays removed.
         """
         removed: dict[str, int] = {}
+        if self._doubted() or await self._is_contradicted():
+            log.warning(events.PRUNING_WAITS)
+            return removed
         for rule in make_rules(self._settings, self._clock.now()):
             gone = await self._apply(rule)
             if gone:
@@ -84,6 +99,13 @@ class Retention:
         if removed:
             log.info(events.STATUS_PRUNED, removed=removed)
         return removed
+
+    async def _is_contradicted(self) -> bool:
+        """Whether most panels that were seen show another time."""
+        async with self._store.reading() as session:
+            states = await read_node_states(session)
+        seen = [s for s in states if s.unreachable_since is None]
+        return 2 * sum(_SKEWED in s.conditions for s in seen) > len(seen)
 
     async def _apply(self, rule: Rule) -> int:
         keys = list(rule.table.primary_key)

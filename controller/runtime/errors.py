@@ -1,10 +1,12 @@
-"""The lease branch of the error tree: who may control.
+"""The lease branch of the error tree: who may control, and when.
 
 LeaseError               this process may not act, or no longer
 ├── LeaseLost            the node's epoch is another one by now: nothing was written
+├── ClockWasSet          the wall clock was set since the turn began: its time is not ours any more
 └── AlreadyRunning       another controller holds the lock (holder)
 
-Callers: `single` and `records` raise, the service and the cli map. Not here: panels, the database.
+Callers: `single`, `records` and the worker raise, the service and the cli map. Not here: panels, the
+database.
 """
 
 from dataclasses import dataclass
@@ -51,6 +53,15 @@ class LeaseLost(LeaseError):
     """The epoch of an effect is not the node's any more."""
 
     code = "lease_lost"
+
+
+class ClockWasSet(LeaseError):
+    """A turn decides by the moment at which it began, and that moment is another one by now."""
+
+    code = "clock_was_set"
+
+    def __init__(self) -> None:
+        super().__init__("the wall clock was set in the middle of a turn: it begins anew")
 
 
 class AlreadyRunning(LeaseError):

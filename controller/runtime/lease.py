@@ -7,7 +7,6 @@ several replicas (`leases`).
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controller.panels.api.clock import since_boot
 from controller.runtime import lease_rows
 from controller.runtime.errors import HolderKind, LeaseLost
 from controller.runtime.lease_rows import LEADER
@@ -27,12 +27,6 @@ log = structlog.get_logger(__name__)
 
 NOT_HELD = Epoch(0)
 """The epoch of a node that is not held: no record is written with it, epochs begin at 1."""
-
-
-def since_boot() -> float:
-    """Seconds that only grow, through a suspended machine too where the system can tell."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Lease(Protocol):

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controller.panels.api.clock import since_boot
 from controller.runtime import lease_rows, lease_sql
 from controller.runtime.errors import HolderKind, LeaseLost
-from controller.runtime.lease import NOT_HELD, since_boot
+from controller.runtime.lease import NOT_HELD
 from controller.runtime.lease_rows import LEADER, REMOVES_AFTER_S, Member, this_process
 from controller.runtime.lease_sql import Claimed, Line
 from controller.telemetry import events, metrics

@@ -314,7 +314,10 @@ async def _heals(connection: AsyncConnection, node: NodeName, now: datetime) -> 
     query = select(HEAL.c.email, HEAL.c.times).where(HEAL.c.node == node).order_by(HEAL.c.email)
     heals = []
     for email, times in await connection.execute(query):
-        recent = [at for at in map(datetime.fromisoformat, times) if now - at < HEALS_COUNT_FOR]
+        # To both sides: what a clock left in the future that was set back counts no more.
+        recent = [
+            at for at in map(datetime.fromisoformat, times) if abs(now - at) < HEALS_COUNT_FOR
+        ]
         if recent:
             heals.append(Heal(email, tuple(recent)))
     return tuple(heals)

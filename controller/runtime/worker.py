@@ -23,9 +23,11 @@ from controller.core.result import Result
 from controller.panels.api.gate import gated
 from controller.panels.panel import Panel, PanelPool
 from controller.runtime.brake import Brake
-from controller.runtime.errors import LeaseError
+from controller.runtime.clock_steps import NoSteps, Waits
+from controller.runtime.errors import ClockWasSet, LeaseError
 from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
+from controller.runtime.permission import TAKES_AWAY, declared_otherwise
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
 from controller.runtime.sampling import Ledger, Sampler
@@ -33,7 +35,6 @@ from controller.runtime.summary import cycle_values, log_health, log_turn
 from controller.telemetry import events, metrics
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName, Revision
-from desired_state.model.node import Mode
 from desired_state.store.clock import Randomness
 from desired_state.store.errors import StoreError
 
@@ -43,8 +44,6 @@ WRITING_S = 20.0
 """A turn starts no write after this: the rest waits behind customers' changes."""
 TURN_S = 120.0
 """A turn is over after this, whatever it waits for."""
-_REMOVES = frozenset({fx.Verb.DELETE, fx.Verb.DETACH})
-_TAKES_AWAY = _REMOVES | {fx.Verb.DISABLE}
 
 
 class Clock(Protocol):
@@ -92,7 +91,10 @@ class TurnReport:
 
 @dataclass(slots=True)
 class _Turn:
-    """What changes while a turn runs. `approach`: as it began; `seen`: as last read."""
+    """What changes while a turn runs. `approach`: as it began; `seen`: as last read.
+
+    `steps`: how often the wall clock had been set when it began.
+    """
 
     node: NodeName
     cycle: str
@@ -100,6 +102,7 @@ class _Turn:
     started_s: float
     approach: Approach
     seen: Approach
+    steps: int = 0
     overlay: Overlay = NOTHING_MORE
     out_of_time: bool = False
     recorded: bool = False
@@ -122,7 +125,8 @@ class Worker:
         limits: of one turn.
         brake: keeps every write from starting, at the end of a service.
 
-    `sampler` takes what each turn saw last as a sample; None: nobody does.
+    `sampler` takes what each turn saw last as a sample; None: nobody does. `waits`: tells when the wall
+    clock was set.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class Worker:
         self._limits = limits or Limits()
         self._brake = brake or Brake()
         self.sampler: Sampler | None = None
+        self.waits: Waits = NoSteps()
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -199,7 +204,7 @@ class Worker:
         return look, await self._reader.desired(node, self._clock.now())
 
     async def _run(
-        self, node: NodeName, steps: Callable[["_Turn"], Awaitable[Result]]
+        self, node: NodeName, work: Callable[["_Turn"], Awaitable[Result]]
     ) -> TurnReport:
         cycle = self._randomness.draw(6).hex()
         started_s = self._clock.monotonic()
@@ -209,8 +214,10 @@ class Worker:
                 if approach.asked:
                     # The panel's session remembers the refusal too.
                     await self._pool.drop(node)
-                turn = _Turn(node, cycle, self._clock.now(), started_s, approach, approach)
-                result = await steps(turn)
+                steps = self.waits.noticed()
+                now = self._clock.now()
+                turn = _Turn(node, cycle, now, started_s, approach, approach, steps)
+                result = await work(turn)
             except (StoreError, LeaseError, ConfigError) as error:
                 log.warning(events.CYCLE_BROKEN_OFF, error=type(error).__name__)
                 return TurnReport(
@@ -229,6 +236,7 @@ class Worker:
             return report
 
     async def _reconcile(self, turn: _Turn) -> Result:
+        await self.waits.settle()
         width = self._widths.get(turn.node, START)
         chance = int.from_bytes(self._randomness.draw(4), "big") / 2**32
         steps = reconcile(turn.approach.target, turn.started_at, width, chance)
@@ -267,6 +275,9 @@ class Worker:
             steps.close()
 
     async def _execute(self, turn: _Turn, effect: fx.Effect[Any]) -> object:
+        if self.waits.noticed() != turn.steps:
+            # Whatever it decided stands on a moment that is not now: as after a crash, begin with a look.
+            raise ClockWasSet
         match effect:
             case fx.Observe():
                 return await self._observe(turn)
@@ -358,7 +369,7 @@ class Worker:
         if self._clock.monotonic() - turn.started_s >= self._limits.writing_s:
             turn.out_of_time = True
             return "the turn is over"
-        return _declared_otherwise(approach, turn.approach, verb)
+        return declared_otherwise(approach, turn.approach, verb)
 
     def _has_no_right(self, node: NodeName, verb: fx.Verb) -> str:
         """Say why nothing may be sent at this moment; asked again when all else is ready."""
@@ -366,7 +377,7 @@ class Worker:
             return cause
         if not self._lease.may_write(node):
             return "the lease is over"
-        if verb in _TAKES_AWAY and not self._lease.may_remove(node):
+        if verb in TAKES_AWAY and not self._lease.may_remove(node):
             return "requests of a replica that died may still be on their way"
         return ""
 
@@ -375,21 +386,6 @@ class Worker:
         left = self._limits.turn_s - (self._clock.monotonic() - turn.started_s)
         async with asyncio.timeout(max(0.0, left)):
             yield
-
-
-def _declared_otherwise(now: Approach, then: Approach, verb: fx.Verb) -> str:
-    """Say what was declared since a turn began that forbids this write; empty when nothing does."""
-    target, before = now.target, then.target
-    if now.fault is not None or (target.fingerprint, target.tls) != (
-        before.fingerprint,
-        before.tls,
-    ):
-        return "the node is declared otherwise by now"
-    if target.mode in (Mode.OBSERVE, Mode.PAUSED) or (
-        target.mode is Mode.UPSERT_ONLY and verb in _REMOVES
-    ):
-        return f"the node's mode is {target.mode.value} by now"
-    return ""
 
 
 def _next_due(desired: Desired | None, now: datetime) -> datetime | None:

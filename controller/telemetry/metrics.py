@@ -197,6 +197,12 @@ SCHEDULER_MISSED = _counter("x3fleet_scheduler_missed_total", "Ticks that came t
 SCHEDULER_SKIPPED = _counter(
     "x3fleet_scheduler_skipped_total", "Ticks while the job still ran.", ("job",)
 )
+CLOCK_STEPS = _counter(
+    # By direction: a step forward ends what has not ended, one back holds up what should go on.
+    "x3fleet_clock_steps_total",
+    "How often the wall clock was set by 2 s or more.",
+    ("direction",),
+)
 EVENT_LOOP_LAG = _histogram(
     "x3fleet_event_loop_lag_seconds", "How late the event loop ran a timer.", _LAG_S
 )
@@ -215,6 +221,7 @@ _FRESH = 0.2
 """Weight of the newest duration in a moving average: about the last ten calls count."""
 _latencies: dict[tuple[str, str], float] = {}
 
+CLOCK_DIRECTIONS = ("forward", "backward")
 WEBHOOK_RESULTS = ("delivered", "refused", "failed", "parked")
 
 
@@ -272,6 +279,7 @@ def _start() -> None:
     for labels, counter in (
         (UNSCHEDULABLE, UNSCHEDULABLE_KEYS), (SOURCE_FAULTS, SOURCE_ERRORS), (LEASES, LEADER),
         (DB_FAULTS, DB_ERRORS), (SKIPPING_JOBS, SCHEDULER_SKIPPED), (WEBHOOK_RESULTS, WEBHOOKS),
+        (CLOCK_DIRECTIONS, CLOCK_STEPS),
     ):  # fmt: skip
         for label in labels:
             counter.labels(label)

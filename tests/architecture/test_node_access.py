@@ -28,7 +28,7 @@ READERS = {
     "controller/panels/": "talks to the panel that its NodeTarget names",
     "cli/doctor/endpoints.py": "compares every address that it finds with the declared ones",
     "cli/demo/fleet/choosing.py": "makes up nodes that nobody calls, to choose among them",
-    "controller/runtime/worker.py": "compares two targets before each write",
+    "controller/runtime/permission.py": "compares two targets before each write",
 }
 BUILDERS = {
     "desired_state/model/node.py": "defines the values",

@@ -20,7 +20,16 @@ STRANGER = {
     "subId": "strangers-sub", "limitIp": 0, "totalGB": 0, "expiryTime": 0,
 }  # fmt: skip
 """Complete: what is missing, a panel fills in by itself when it writes the inbound."""
-KILLS = 60 if os.environ.get("X3FLEET_TEST_DEEP") else 3
+DEEP = bool(os.environ.get("X3FLEET_TEST_DEEP"))
+KILLS = 60 if DEEP else 3
+OPEN_HANDED = """\
+apiVersion: x3fleet/v1
+kind: Policy
+metadata: {name: default}
+spec:
+  guards: {deletes: {share: 1.0, floor: 100}, fleetDeletes: {share: 1.0, window: 10m}}
+"""
+"""So many kills take longer than a window of the fleet's share, and each of them deletes something."""
 
 
 async def test_what_another_process_declares_reaches_the_panel_without_anybody_asking(
@@ -202,6 +211,7 @@ async def test_a_node_whose_secret_is_missing_does_not_keep_the_others_from_bein
     assert ("lonely", True) == (warned["subject"], "NOBODY_SET_THIS" in warned["message"])
 
 
+@pytest.mark.timeout(3600 if DEEP else 300)
 async def test_killed_at_any_moment_it_converges_at_the_next_start(
     operator, start_panel, rng, report_count
 ) -> None:
@@ -210,7 +220,8 @@ async def test_killed_at_any_moment_it_converges_at_the_next_start(
     for panel in (old, new):
         by_hand.add_client(panel.panel, 1, STRANGER)
         panel.panel.trail.begin(on=True)
-    keys = await operator.set_up(node("old", old.url), node("new", new.url), keys=6)
+    nodes = node("old", old.url), node("new", new.url)
+    keys = await operator.set_up(OPEN_HANDED, *nodes, keys=6)
     panels, audited = {"old": old, "new": new}, 0
     for number in range(KILLS):
         service = await start(operator, "run")

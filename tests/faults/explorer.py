@@ -260,7 +260,9 @@ def impossible(
 ) -> str | None:
     """Name the rule by which no controller can survive a plan; None for all others."""
     beside = {fault for at, fault in plan.items() if dict(scenario.base).get(at) is not fault}
-    if scenario.asks_once and broken.startswith("L1") and beside & UNTRUE_ANSWERS:
+    # Bound to an old list, and anew by the next look where the answer was not stored: created once more.
+    shown_by = ("L1", "D1", "D2") if len(plan) > 2 else ("L1",)
+    if scenario.asks_once and broken.startswith(shown_by) and beside & UNTRUE_ANSWERS:
         return OLD_BINDING
     if scenario.swapped and broken.startswith("S1") and UNTRUE_LISTS & set(plan.values()):
         return SWAPPED

@@ -56,6 +56,7 @@ def test_a_lease_may_be_lost_before_any_effect(
     assert [] == broken[:5]
 
 
+@pytest.mark.timeout(0 if DEEP else 300)
 @pytest.mark.promise("S6")
 @pytest.mark.promise("S7")
 def test_leases_may_be_lost_again_and_again(

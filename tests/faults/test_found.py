@@ -216,3 +216,15 @@ def test_a_key_whose_email_a_stranger_took_over_can_be_rotated(version: Version)
     run(world)
 
     assert {email, email_of(version, "a", 2), email_of(version, "b")} == set(seen(world))
+
+
+def test_no_adopted_client_is_deleted_before_the_journal_knows_it() -> None:
+    """The first list did not show it, and what the delete proved could not be recorded."""
+    (scenario,) = (s for s in SCENARIOS if s.name == "adopted and revoked at once")
+    explorer = Explorer(scenario, scenario.versions[0])
+
+    explorer.attempt({0: Fault.STALE_3, 11: Fault.BUSY})
+    explorer.attempt({0: Fault.STALE_3, 12: Fault.BUSY})
+    explorer.attempt({0: Fault.STALE_3, 10: Fault.OLDEST, 11: Fault.BUSY})
+
+    assert [] == explorer.report.violations

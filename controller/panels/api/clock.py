@@ -1,7 +1,7 @@
 """Time as a role, so that tests choose it: wall clock, elapsed seconds, waiting.
 
-Callers: `channel`, `login`, `controller.panels.detect`. Not here: time-outs of requests, which
-httpx and asyncio keep.
+Callers: `channel`, `login`, `controller.panels.detect`, and everybody else by way of the service. Not
+here: time-outs of requests, which httpx and asyncio keep.
 """
 
 import asyncio
@@ -23,6 +23,12 @@ class Clock(Protocol):
         """Wait."""
 
 
+def since_boot() -> float:
+    """Seconds that only grow, through a suspended machine too where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class SystemClock:
     """The machine's own clocks."""
 
@@ -31,8 +37,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
-        return time.monotonic()
+        """Seconds that only grow, and go on while the machine is suspended: panels go on as well."""
+        return since_boot()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

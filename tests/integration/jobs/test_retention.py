@@ -179,3 +179,28 @@ def test_every_table_that_only_grows_has_a_rule():
     tables = {t.name for t in Base.metadata.tables.values() if t.schema == STATUS}
 
     assert tables - bounded == grows
+
+
+# -- a clock that is doubted -----------------------------------------------------------------------
+
+
+async def test_nothing_goes_while_the_clock_was_set_not_long_ago(fleet, add):
+    """A clock that was set a year ahead would take tombstones and history along, for good."""
+    await add(event(fleet))
+
+    removed = await Retention(fleet, SETTINGS, fleet.clock, lambda: True).run()
+
+    assert ({}, 1) == (removed, await count(fleet, EventRow))
+
+
+@pytest.mark.parametrize(("skewed", "left"), [(2, 1), (1, 0)])
+async def test_nothing_goes_while_most_panels_show_another_time(fleet, add, skewed, left):
+    """One of three is wrong by itself; two of three say that we are."""
+    await add(event(fleet))
+    for node in ("nl-1", "nl-2", "de-1")[:skewed]:
+        told = rows.condition("Blocked", "ClockSkew", fleet.clock.now())
+        await rows.replace_status(fleet, node, told)
+
+    await prune(fleet)
+
+    assert left == await count(fleet, EventRow)

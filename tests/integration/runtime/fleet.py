@@ -186,9 +186,9 @@ class Fleet:
         return report
 
     @asynccontextmanager
-    async def reopened(self) -> AsyncIterator["Fleet"]:
+    async def reopened(self, clock: Clock | None = None) -> AsyncIterator["Fleet"]:
         """The same fleet under a controller of its own, as a new process has it."""
-        async with open_controller(self.settings) as controller:
+        async with open_controller(self.settings, clock=clock) as controller:
             yield Fleet(self.settings, controller, self.sites)
 
     async def plan(self) -> FleetReport:

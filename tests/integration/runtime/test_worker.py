@@ -1,6 +1,7 @@
 """The worker's own duties: limits of a turn, the mode before each write, one look at defects."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 import structlog
@@ -24,10 +25,13 @@ SINGLES = {"one": Wanted("2.9.4")}
 
 
 class StepClock(SystemClock):
-    """Monotonic time that a test moves on; wall time goes its way."""
+    """Time that a test moves on, on both clocks."""
 
     def __init__(self):
         self.moved = 0.0
+
+    def now(self):
+        return super().now() + timedelta(seconds=self.moved)
 
     def monotonic(self):
         return super().monotonic() + self.moved

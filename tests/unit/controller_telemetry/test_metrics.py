@@ -26,6 +26,7 @@ NODE = NodeName("metrics-1")
 OURS = [value for value in vars(metrics).values() if isinstance(value, Counter | Gauge | Histogram)]
 LABELS = {
     "node", "verb", "result", "action", "reason", "controller", "name", "priority", "job", "kind",
+    "direction",
 }  # fmt: skip
 
 
