@@ -117,14 +117,10 @@ def _fill_pinned(draft: Draft, key: Key, node: NodeName) -> None:
 
 
 def _fill_all(draft: Draft, key: Key) -> None:
-    covered = draft.rooms.covered(key.nodes.labels)
-    reason = f"all of {render_labels(key.nodes.labels)}"
-    for room in covered:
-        if room.name not in draft.own(key.id):
-            draft.try_place(Placement(key.id, room.name, reason))
+    draft.place_everywhere(key)
     # Refusals of single nodes are told by `explain_key`: the key is short when it lives nowhere.
     if not draft.lives(key.id):
-        draft.say_short(key, max(1, len(covered)))
+        draft.say_short(key, max(1, len(draft.rooms.covered(key.nodes.labels))))
 
 
 def _fill_some(draft: Draft, key: Key, missing: int) -> None:

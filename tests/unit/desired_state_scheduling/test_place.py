@@ -293,3 +293,16 @@ def test_a_node_that_is_only_watched_is_the_last_choice(node, key) -> None:
     nodes = [node("nl-1", mode=Mode.OBSERVE, priority=999), node("nl-2", 1)]
 
     assert [("k1", "nl-2"), ("k2", "nl-1")] == where(place_keys([key("k1"), key("k2")], nodes, []))
+
+
+def test_a_key_of_every_node_leaves_a_drained_one_in_the_pass_that_finds_it_another(
+    node, key, placed
+) -> None:
+    present = [placed("k1", "nl-1")]
+    nodes = [node("nl-1", overrides=NodeOverrides(draining=True)), node("nl-2")]
+
+    done = place_keys([key(count=None)], nodes, present)
+
+    assert [("k1", "nl-2")] == where(done)
+    assert [("nl-1", DeleteReason.DRAINED)] == [(p.node, p.leaving) for p in done.ended]
+    assert () == done.stuck
