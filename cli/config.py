@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from controller.settings import ControllerSettings
     from desired_state.commands.settings import PruneSettings
     from desired_state.manifests.settings import SyncSettings
+    from desired_state.store.backup.settings import BackupSettings
 
 
 def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:
@@ -20,8 +21,11 @@ def show_settings(*, output: OutputOption = Output.TABLE) -> Exit:
     from controller.settings import load_settings
     from desired_state.commands.settings import load_prune_settings
     from desired_state.manifests.settings import load_sync_settings
+    from desired_state.store.backup.settings import load_backup_settings
 
-    document = describe(load_settings(), load_sync_settings(), load_prune_settings())
+    document = describe(
+        load_settings(), load_sync_settings(), load_prune_settings(), load_backup_settings()
+    )
     rows = tuple((name, "" if value is None else str(value)) for name, value in document.items())
     show(Page({"settings": document}, (Grid(("VARIABLE", "VALUE"), rows),)), output)
     return Exit.DONE
@@ -31,10 +35,12 @@ def describe(
     settings: "ControllerSettings",
     sync: "SyncSettings | None" = None,
     kept: "PruneSettings | None" = None,
+    backups: "BackupSettings | None" = None,
 ) -> dict[str, Any]:
     """Name every setting as its variable, with the value that holds; nothing secret in it."""
     from desired_state.commands.settings import PruneSettings
     from desired_state.manifests.settings import SyncSettings
+    from desired_state.store.backup.settings import BackupSettings
     from desired_state.store.keyring import key_file
 
     path = key_file(settings.store)
@@ -48,6 +54,7 @@ def describe(
         **_parts("CONTROLLER__", settings.service.model_dump()),
         **_parts("", {"sync": (sync or SyncSettings()).model_dump()}),
         **_parts("", {"retention": (kept or PruneSettings()).model_dump()}),
+        **_parts("", {"backup": (backups or BackupSettings()).model_dump()}),
     }
 
 

@@ -18,6 +18,7 @@ from desired_state.model.ids import NodeName
 if TYPE_CHECKING:
     from controller.settings import ControllerSettings, MetricsSettings
     from desired_state.manifests.settings import SyncSettings
+    from desired_state.store.backup.settings import BackupSettings
     from desired_state.store.engine import Store
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Read:
 
     settings: "ControllerSettings | None"
     sync: "SyncSettings | None"
+    backups: "BackupSettings | None"
     findings: tuple[Finding, ...]
 
     @property
@@ -44,14 +46,16 @@ def read_settings() -> Read:
     from controller.settings import load_settings
     from desired_state.commands.settings import load_prune_settings
     from desired_state.manifests.settings import load_sync_settings
+    from desired_state.store.backup.settings import load_backup_settings
 
     findings: list[Finding] = []
     settings = _load(load_settings, findings)
     sync = _load(load_sync_settings, findings)
     _load(load_prune_settings, findings)
+    backups = _load(load_backup_settings, findings)
     if not findings:
         findings.append(Finding("settings", "X3FLEET_*", Level.OK, "can be read"))
-    return Read(settings, sync, tuple(findings))
+    return Read(settings, sync, backups, tuple(findings))
 
 
 def check_files(settings: "ControllerSettings") -> Iterator[Finding]:
@@ -83,6 +87,27 @@ def check_port(metrics: "MetricsSettings") -> Iterator[Finding]:
                 f"port {metrics.port} of {metrics.host} cannot be listened on: {error.strerror}",
                 "choose another one, or set X3FLEET_CONTROLLER__METRICS__ENABLED=false",
             )  # fmt: skip
+
+
+def check_backups(read: Read) -> Iterator[Finding]:
+    """Find out whether anybody makes backups, and whether they can be made."""
+    from desired_state.store.backup.keys import backup_keys
+
+    settings, backups = read.settings, read.backups
+    if settings is None or backups is None:
+        return
+    name = "X3FLEET_BACKUP__FOLDER"
+    if not backups.every_s:
+        message = "nobody makes backups by schedule: X3FLEET_BACKUP__EVERY_S is 0"
+        yield Finding("backups", name, Level.WARN, message, "x3fleet backup create makes one")
+        return
+    try:
+        folder = backups.place(settings.store)
+        backup_keys(settings.store, backups)
+    except X3FleetError as error:
+        yield Finding("backups", name, Level.WARN, error.message, error.hint or "")
+        return
+    yield Finding("backups", str(folder), Level.OK, "is where backups go")
 
 
 async def check_secrets(store: "Store", settings: "ControllerSettings") -> Finding:
@@ -127,7 +152,12 @@ async def examine(read: Read) -> tuple[Finding, ...]:
     settings = read.settings
     if settings is None:
         return read.findings
-    found = [*read.findings, *check_files(settings), *check_port(settings.service.metrics)]
+    found = [
+        *read.findings,
+        *check_files(settings),
+        *check_port(settings.service.metrics),
+        *check_backups(read),
+    ]
     try:
         require_database(settings.store)
         async with open_store(settings.store) as store:

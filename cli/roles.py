@@ -15,11 +15,12 @@ from cyclopts import Parameter
 
 from cli.exits import Exit
 from cli.findings import Finding, Level
-from cli.preflight import examine, read_settings
+from cli.preflight import Read, examine, read_settings
 from cli.render import count
 
 if TYPE_CHECKING:
     from controller.daemon import Extra
+    from controller.jobs.backups import Cabinet
     from desired_state.manifests.settings import SyncSettings
     from desired_state.store.engine import Store
 
@@ -58,11 +59,20 @@ async def _serve(log_level: ServiceLevel, *, syncs: bool = False) -> Exit:
             read.settings, kind=HolderKind.DAEMON, observer=PanelExchanges()
         ) as opened:
             daemon = Daemon(opened)
-            equip(daemon, read.settings.service)
+            equip(daemon, read.settings.service, _cabinet(read))
             if syncs:
                 daemon.extras += _front_end(opened.store, read.sync)
             clean = await daemon.run(stop)
     return Exit.DONE if clean else Exit.ERROR
+
+
+def _cabinet(read: "Read") -> "Cabinet | None":
+    """Where backups go; None where none are to be made, or nobody says where."""
+    from cli.backup.place import cabinet_of
+
+    if read.settings is None or read.backups is None or not read.backups.every_s:
+        return None
+    return cabinet_of(read.settings.store, read.backups)
 
 
 def _front_end(store: "Store", settings: "SyncSettings | None") -> "Iterator[Extra]":

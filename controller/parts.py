@@ -6,6 +6,7 @@ tests that want a service like theirs. Not here: the loop (`daemon`), what a par
 
 from controller.daemon import Daemon, Extra
 from controller.jobs.alerts import Alerts
+from controller.jobs.backups import Backups, Cabinet
 from controller.jobs.capacity import SAMPLED_EVERY_S, CapacitySamples
 from controller.jobs.retention import Retention
 from controller.jobs.snapshot import FleetView
@@ -16,8 +17,8 @@ from controller.telemetry.collector import FleetCollector
 from controller.telemetry.endpoints import Exposition, Health, TelemetryServer, make_app
 
 
-def equip(daemon: Daemon, settings: ServiceSettings) -> None:
-    """Add every part that the settings ask for."""
+def equip(daemon: Daemon, settings: ServiceSettings, cabinet: Cabinet | None = None) -> None:
+    """Add every part that the settings ask for; `cabinet`: where backups go, None for nowhere."""
     controller = daemon.controller
     store, clock, lease = controller.store, controller.clock, controller.lease
     if settings.metrics.enabled:
@@ -30,6 +31,10 @@ def equip(daemon: Daemon, settings: ServiceSettings) -> None:
     daemon.jobs.append(Job("capacity", SAMPLED_EVERY_S, capacity.run, leads=True))
     retention = Retention(store, settings.retention, clock, controller.steps.is_doubtful)
     daemon.jobs.append(Job("retention", settings.retention.every_s, retention.run, leads=True))
+    if cabinet is not None:
+        backups = Backups(store, cabinet, controller.exports.fetch, clock)
+        every_s = cabinet.settings.check_s
+        daemon.jobs.append(Job("backups", every_s, backups.run, leads=True))
 
 
 def serve_telemetry(daemon: Daemon, where: MetricsSettings) -> Extra:

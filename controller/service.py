@@ -6,7 +6,6 @@ HTTP, what a report looks like.
 
 import asyncio
 import gc
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,13 @@ from sqlalchemy import select
 
 from controller.core.observed import NotObserved, Observation
 from controller.core.result import Result
-from controller.jobs.place import PlacementSummary, compute_placements, place, summarise
+from controller.jobs.place import (
+    PlacementSummary,
+    compute_placements,
+    place,
+    summarise,
+    tell_of_nodes,
+)
 from controller.jobs.write_off import write_off
 from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import Observer
@@ -26,6 +31,7 @@ from controller.panels.panel import PanelPool
 from controller.runtime.brake import Brake
 from controller.runtime.clock_steps import ClockSteps
 from controller.runtime.errors import HolderKind
+from controller.runtime.exporting import Exports
 from controller.runtime.inventory import Inventories
 from controller.runtime.keys_here import Overlay
 from controller.runtime.lease import Lease, SoleLease
@@ -45,7 +51,6 @@ from controller.telemetry import events, metrics
 from controller.telemetry.observers import RetryMeter, StoreMeter, show_unschedulable
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
-from desired_state.model.placement import DeleteReason
 from desired_state.store.engine import Store, open_store
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.version import check_version
@@ -74,6 +79,7 @@ class Controller:
     pool: PanelPool = field(repr=False)
     brake: Brake = field(repr=False)
     steps: ClockSteps = field(repr=False)
+    exports: Exports = field(repr=False)
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
@@ -92,7 +98,7 @@ class Controller:
                 ended=len(summary.ended),
                 removed=summary.removed,
             )
-        _tell_of_nodes(summary)
+        tell_of_nodes(summary)
         show_unschedulable(summary.unschedulable)
         if summary.unschedulable:
             reasons = sorted({key.reason for key in summary.unschedulable})
@@ -311,16 +317,6 @@ class Controller:
         )
 
 
-def _tell_of_nodes(summary: PlacementSummary) -> None:
-    """Log which nodes were given up, and where keys are stuck."""
-    lost = Counter(p.node for p in summary.ended if p.leaving is DeleteReason.FAILED_OVER)
-    for node, keys in sorted(lost.items()):
-        log.warning(events.NODE_GIVEN_UP, node=node, keys=keys)
-    stuck = Counter((one.node, one.reason) for one in summary.stuck)
-    for (node, reason), keys in sorted(stuck.items()):
-        log.warning(events.KEYS_STUCK, node=node, keys=keys, reason=reason)
-
-
 @asynccontextmanager
 async def open_controller(
     settings: ControllerSettings,
@@ -372,8 +368,9 @@ def build_controller(
     versions, brake = StatusVersions(), Brake(metrics.EVENT_LOOP_LAG.observe)
     lease = lease or SoleLease()
     records = Records(store, versions, lease)
+    reader = Reader(store, versions, lease)
     worker = Worker(
-        Reader(store, versions, lease),
+        reader,
         records,
         pool,
         lease,
@@ -386,4 +383,5 @@ def build_controller(
         store, versions, lease, clock, every_s=settings.turns.sample_s, wake=records.release
     )
     worker.waits = steps = ClockSteps(store, versions, lease, clock)
-    return Controller(store, worker, records, versions, lease, clock, pool, brake, steps)
+    exports = Exports(reader, records, pool, clock)
+    return Controller(store, worker, records, versions, lease, clock, pool, brake, steps, exports)

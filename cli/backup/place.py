@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from controller.jobs.backups import Cabinet
     from desired_state.store.backup.keys import BackupKey
     from desired_state.store.backup.settings import BackupSettings
     from desired_state.store.secrets import Vault
@@ -50,6 +51,18 @@ def read_place() -> Place:
         )
     folder = settings.place(store)
     return Place(store, settings, folder, backup_keys(store, settings), Vault(keys))
+
+
+def cabinet_of(store: "StoreSettings", settings: "BackupSettings") -> "Cabinet | None":
+    """Where a service puts its backups; None where nobody says, or there is no key."""
+    from controller.jobs.backups import Cabinet
+    from desired_state.model.errors import X3FleetError
+    from desired_state.store.backup.keys import backup_keys
+
+    try:
+        return Cabinet(settings.place(store), backup_keys(store, settings)[0], settings)
+    except X3FleetError:
+        return None  # The look before the start has said it.
 
 
 def with_keys(place: Place) -> "StoreSettings":

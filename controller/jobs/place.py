@@ -5,17 +5,20 @@ each that changed something; `plan` computes and stores nothing. Not here: choos
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
 
+import structlog
 from sqlalchemy import Table, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.jobs.moved import tell_moves
+from controller.telemetry import events
 from desired_state.model.ids import NodeName
-from desired_state.model.placement import Placement
+from desired_state.model.placement import DeleteReason, Placement
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
 from desired_state.scheduling.result import (
@@ -34,6 +37,8 @@ from desired_state.store.tables.status import (
     RebalanceStepRow,
     RemoteGenerationRow,
 )
+
+log = structlog.get_logger(__name__)
 
 _REVISION = select(RevisionCounterRow.value).where(RevisionCounterRow.id == 1)
 _TABLE = cast("Table", PlacementRow.__table__)
@@ -223,3 +228,13 @@ async def _steps(
             }
         )
     return rows
+
+
+def tell_of_nodes(summary: PlacementSummary) -> None:
+    """Log which nodes were given up, and where keys are stuck."""
+    lost = Counter(p.node for p in summary.ended if p.leaving is DeleteReason.FAILED_OVER)
+    for node, keys in sorted(lost.items()):
+        log.warning(events.NODE_GIVEN_UP, node=node, keys=keys)
+    stuck = Counter((one.node, one.reason) for one in summary.stuck)
+    for (node, reason), keys in sorted(stuck.items()):
+        log.warning(events.KEYS_STUCK, node=node, keys=keys, reason=reason)

@@ -17,15 +17,17 @@ from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
 
 from controller.settings import RetentionSettings
 from controller.telemetry import events
+from desired_state.model.backups import tombstones_since
 from desired_state.model.generation import JournalState
+from desired_state.queries.backups import FAILED, oldest_backup
 from desired_state.queries.capacity import TREND_OVER
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.node_states import read_node_states
 from desired_state.store.tables.adoption import FoundClientRow
+from desired_state.store.tables.backups import BackupRow
 from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RebalanceRow, RequestRow
 from desired_state.store.tables.forgotten import ForgottenNodeRow, WriteOffRow
-from desired_state.store.tables.inbounds import ManagedInboundRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -93,7 +95,9 @@ class Retention:
         if self._doubted() or await self._is_contradicted():
             log.warning(events.PRUNING_WAITS)
             return removed
-        for rule in make_rules(self._settings, self._clock.now()):
+        async with self._store.reading() as session:
+            oldest = await oldest_backup(await session.connection())
+        for rule in make_rules(self._settings, self._clock.now(), oldest):
             gone = await self._apply(rule)
             if gone:
                 removed[rule.table.name] = gone
@@ -124,8 +128,14 @@ class Retention:
             await asyncio.sleep(0)
 
 
-def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
-    """Say what goes at this moment, in an order in which what others point at goes first."""
+def make_rules(
+    settings: RetentionSettings, now: datetime, oldest: datetime | None = None
+) -> tuple[Rule, ...]:
+    """Say what goes at this moment, in an order in which what others point at goes first.
+
+    `oldest`: of which moment the oldest backup is; tombstones outlive it.
+    """
+    buried = tombstones_since(now, timedelta(days=settings.tombstones_days), oldest)
 
     def before(days: int) -> datetime:
         return now - timedelta(days=days)
@@ -136,17 +146,15 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
     approved = exists().where(PlanApprovalRow.id == ApprovalStartedRow.approval_id)
     declared = exists().where(NodeRow.name == NodeStatusRow.node)
     bound = exists().where(NodeRow.name == InboundRow.node)
-    managed = exists().where(NodeRow.name == ManagedInboundRow.node)
     announced = exists().where(NotificationRow.id == WebhookDeliveryRow.notification_id)
     return (
         _rule(EventRow, EventRow.last_at < before(settings.events_days)),
         _rule(CycleRow, CycleRow.finished_at < before(settings.cycles_days)),
-        *_tombstones(before(settings.tombstones_days), now - WRITTEN_OFF_KEPT),
+        *_tombstones(buried, min(buried, now - WRITTEN_OFF_KEPT)),
         _rule(WriteOffRow, ~exists().where(ForgottenNodeRow.id == WriteOffRow.forgotten_id)),
         # A node of the same name is another panel.
         _rule(NodeStatusRow, ~declared),
         _rule(InboundRow, ~bound),
-        _rule(ManagedInboundRow, ~managed),
         _rule(CapacitySampleRow, CapacitySampleRow.at < now - TREND_OVER),
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
         _rule(
@@ -167,6 +175,7 @@ def make_rules(settings: RetentionSettings, now: datetime) -> tuple[Rule, ...]:
         # What still fires is named again when it ends.
         _rule(NotificationRow, (NotificationRow.at < before(settings.notifications_days)) & ~told),
         _rule(WebhookDeliveryRow, ~announced),
+        _rule(BackupRow, _is_forgotten(before(settings.events_days))),
         # Sealed credentials of strangers: kept no longer than somebody may be looking at them.
         _rule(FoundClientRow, FoundClientRow.found_at < now - FOUND_KEPT),
     )
@@ -180,6 +189,12 @@ def _tombstones(gone_before: datetime, written_off_before: datetime) -> tuple[Ru
         _rule(journal, gone),
         _rule(journal, written_off & (journal.gone_at < written_off_before)),
     )
+
+
+def _is_forgotten(before: datetime) -> ColumnElement[bool]:
+    """Backups whose files are gone, and attempts that failed, once they are history."""
+    is_gone = BackupRow.removed_at.is_not(None) | (BackupRow.state == FAILED)
+    return is_gone & (BackupRow.finished_at < before)
 
 
 def _rule(row: type, goes: ColumnElement[bool]) -> Rule:

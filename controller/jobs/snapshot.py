@@ -23,6 +23,7 @@ from controller.telemetry.snapshot import (
 )
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import NodeName, Revision
+from desired_state.queries.backups import read_backups
 from desired_state.queries.capacity import read_capacity
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
@@ -105,6 +106,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         wanted = await _wanted(connection, lost)
         sources = await _sources(session, now)
         capacity = await read_capacity(session, now)
+        backups = await read_backups(session)
     nodes = tuple(
         SeenNode(
             name=node.name,
@@ -117,7 +119,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         for node in declared
     )
     rooms = SeenCapacity(capacity.nodes, capacity.groups, frozenset(capacity.told))
-    return FleetSnapshot(now, nodes, sources, rooms)
+    return FleetSnapshot(now, nodes, sources, rooms, backups)
 
 
 def _stored(row: dict[str, Any] | None, wanted: dict[str, int]) -> dict[str, Any]:

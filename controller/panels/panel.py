@@ -4,6 +4,7 @@ Called by the worker, which executes effects with it. Not here: leases, deadline
 """
 
 from dataclasses import replace
+from typing import BinaryIO
 
 import httpx
 
@@ -17,8 +18,8 @@ from controller.panels.api.clock import Clock, SystemClock
 from controller.panels.api.errors import PanelError
 from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import SharedKeys
+from controller.panels.export import Export, export
 from controller.panels.host import ask_host
-from controller.panels.inbounds import act_on_inbound
 from controller.panels.observe import observe
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
@@ -74,6 +75,16 @@ class Panel:
         """Ask how busy its host is, where a look does not tell; empty when it does not say."""
         return HostLoad() if isinstance(self._api, PanelError) else await ask_host(self._api)
 
+    async def export(self, file: BinaryIO, limit_bytes: int) -> Export:
+        """Fetch the panel's own database into a file.
+
+        Raises:
+            PanelError: it cannot be had.
+        """
+        if isinstance(self._api, PanelError):
+            raise self._api
+        return await export(self._api, file, limit_bytes)
+
     async def act(self, write: Write) -> Outcome:
         """Send one write, in the dialect of the last look."""
         if isinstance(self._api, PanelError):
@@ -83,10 +94,7 @@ class Panel:
                 self._features = (await self._api.connect()).features
             except PanelError as error:
                 return Outcome(Verdict.NOT_SENT, str(error))
-        if write.inbound is not None:
-            outcome = await act_on_inbound(self._api, write, self._features)
-        else:
-            outcome = await act(self._api, write, self._features, self._shared_keys)
+        outcome = await act(self._api, write, self._features, self._shared_keys)
         return replace(outcome, ended_at=self._clock.now())
 
     async def close(self) -> None:

@@ -6,22 +6,22 @@ writing the journal (`records`).
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Text, and_, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controller.runtime.tables import JOURNAL, KEY
+from desired_state.model.backups import TOMBSTONES_LEAST, tombstones_since
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import Email, Generation, InboundId, KeyId, NodeName
 from desired_state.model.node import NodeSpec
 from desired_state.model.placement import DeleteReason
+from desired_state.queries.backups import oldest_backup
 from desired_state.store.forgotten import nodes_of_panel
 from desired_state.store.journal_states import may_exist
 
-TOMBSTONES_LIVE = timedelta(days=30)
-"""Longer than the oldest backup that somebody may restore."""
 _ROW = (
     JOURNAL.c.email, JOURNAL.c.key, JOURNAL.c.generation, cast(JOURNAL.c.inbound_ids, Text),
     JOURNAL.c.sub_id, JOURNAL.c.password_bytes, JOURNAL.c.state, JOURNAL.c.create_unknown_at,
@@ -50,6 +50,7 @@ async def read_tombstones(
     What was written off was never proved gone: it is known by every node that has the same panel.
     """
     node, names = spec.name, await nodes_of_panel(connection, spec)
+    since = tombstones_since(now, TOMBSTONES_LEAST, await oldest_backup(connection))
     query = (
         select(*_ROW, KEY.c.generation.label("current"))
         .select_from(JOURNAL.outerjoin(KEY, KEY.c.id == JOURNAL.c.key))
@@ -58,7 +59,7 @@ async def read_tombstones(
                 and_(
                     JOURNAL.c.node == node,
                     JOURNAL.c.state == JournalState.GONE.value,
-                    JOURNAL.c.gone_at > now - TOMBSTONES_LIVE,
+                    JOURNAL.c.gone_at > since,
                 ),
                 and_(
                     JOURNAL.c.node.in_(names),

@@ -291,7 +291,17 @@ class Worker:
                 return await self._reader.generations(effect.keys)
             case fx.ReadSeeds():
                 return await self._reader.seeds(effect.wanted)
-            case _ if isinstance(effect, Record):
+            case (
+                fx.Bind()
+                | fx.ReserveDeletes()
+                | fx.StartApprovals()
+                | fx.JournalIntent()
+                | fx.Finalise()
+                | fx.RecordRows()
+                | fx.TakeOver()
+                | fx.GiveBack()
+                | fx.WriteStatus()
+            ):
                 return await self._record(turn, effect)
             case _:
                 message = f"an effect that nobody executes: {type(effect).__name__}"

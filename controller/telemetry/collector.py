@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from controller.core.conditions import ConditionType
 from controller.core.observed import XrayState
+from controller.telemetry.backups import BACKUP_NAMES, show_backups
 from controller.telemetry.capacity import CAPACITY_NAMES, show_capacity
 from controller.telemetry.labels import (
     CONDITIONS,
@@ -160,6 +161,7 @@ _STORED: tuple[tuple[str, str, tuple[str, ...], Describe], ...] = (
 SCRAPED_NAMES = (
     *(name for name, *_ in _STORED),
     *CAPACITY_NAMES,
+    *BACKUP_NAMES,
     "x3fleet_observed_revision_lag",
     "x3fleet_node_last_attempt_timestamp_seconds",
     "x3fleet_node_last_success_timestamp_seconds",
@@ -216,6 +218,7 @@ class FleetCollector(Collector):
         yield from self._moments(snapshot)
         yield from _about_all(snapshot, now)
         yield from show_capacity(snapshot.capacity)
+        yield from show_backups(snapshot.backups)
 
     def _moments(self, snapshot: FleetSnapshot) -> Iterator[GaugeMetricFamily]:
         """Turns of this process, for the nodes that it holds: another one's are its own affair."""

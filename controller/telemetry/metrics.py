@@ -217,11 +217,18 @@ WEBHOOKS_WAITING = _gauge("x3fleet_webhook_waiting", "Notifications that are sti
 WEBHOOKS_PARKED = _gauge(
     "x3fleet_webhook_parked", "Notifications given up; `x3fleet notifications replay` sends them."
 )
+BACKUP_FAILURES = _counter(
+    "x3fleet_backup_failures_total",
+    "Backups, or panels' databases in one, that could not be had.",
+    # Two different troubles: our database at risk, or one panel that does not answer.
+    ("kind",),
+)
 _FRESH = 0.2
 """Weight of the newest duration in a moving average: about the last ten calls count."""
 _latencies: dict[tuple[str, str], float] = {}
 
 CLOCK_DIRECTIONS = ("forward", "backward")
+BACKUP_KINDS = ("database", "panel")
 WEBHOOK_RESULTS = ("delivered", "refused", "failed", "parked")
 
 
@@ -280,6 +287,7 @@ def _start() -> None:
         (UNSCHEDULABLE, UNSCHEDULABLE_KEYS), (SOURCE_FAULTS, SOURCE_ERRORS), (LEASES, LEADER),
         (DB_FAULTS, DB_ERRORS), (SKIPPING_JOBS, SCHEDULER_SKIPPED), (WEBHOOK_RESULTS, WEBHOOKS),
         (CLOCK_DIRECTIONS, CLOCK_STEPS),
+        (BACKUP_KINDS, BACKUP_FAILURES),
     ):  # fmt: skip
         for label in labels:
             counter.labels(label)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from desired_state.model.ids import NodeName, Revision
 from desired_state.model.node import Mode
+from desired_state.queries.backups import BackupsView
 from desired_state.scheduling.capacity import Group, NodeRoom
 
 
@@ -95,3 +96,4 @@ class FleetSnapshot:
     nodes: tuple[SeenNode, ...] = ()
     sources: tuple[SeenSource, ...] = ()
     capacity: SeenCapacity = SeenCapacity()
+    backups: BackupsView = BackupsView()

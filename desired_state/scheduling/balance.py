@@ -180,12 +180,8 @@ def is_overlap(placement: Placement) -> bool:
     return placement.replaces is None and placement.reason.startswith(_FROM)
 
 
-def end_overlap(draft: Draft, key: Key, live: Live) -> bool:
-    """End the old placement of a create-first rebalance once the new one is proved live.
-
-    Returns:
-        Whether the key has two placements for that.
-    """
+def end_overlap(draft: Draft, key: Key, live: Live) -> None:
+    """End the old placement of a create-first rebalance once the new one is proved live."""
     lives = draft.lives(key.id)
     for name in lives:
         reason = draft.own(key.id)[name].reason
@@ -196,5 +192,4 @@ def end_overlap(draft: Draft, key: Key, live: Live) -> bool:
             draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
         else:
             draft.waits = True
-        return True
-    return False
+        return

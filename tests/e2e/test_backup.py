@@ -1,9 +1,13 @@
 """Typed by an operator at three in the morning: the database is gone, and comes back from a backup."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from simulator.by_hand import delete_client
 from tests.e2e.operator import BY_TOKEN, Operator, node, site
+from tests.e2e.service import serving
 
 
 def lose_database(operator):
@@ -50,3 +54,28 @@ async def test_a_lost_database_comes_back_by_two_commands_and_nothing_is_written
 
         assert ["new", "old"] == accepted["accepted"]
         assert held == {name: shown.emails for name, shown in sites.items()}
+
+
+async def test_a_service_makes_backups_by_itself_and_they_can_be_verified_and_taken_apart(tmp_path):
+    often = {"X3FLEET_BACKUP__CHECK_S": "0.5", "X3FLEET_BACKUP__FOLDER": str(tmp_path / "kept")}
+    operator = Operator(tmp_path, settings=often)
+    async with site("3.6.0") as new:
+        await operator.set_up(node("new", new.url, auth=BY_TOKEN), keys=2)
+        async with serving(operator) as service:
+            made = await service.logged("backup_created")
+            refused = await operator.run("backup", "restore", "latest", "--replace")
+        listed = await operator.ask("backup", "list")
+        lose_database(operator)
+        verified = await operator.ask("backup", "verify")
+        taken = tmp_path / "panel.db"
+        await operator.ask("backup", "extract", "latest", "--node", "new", "--to", str(taken))
+
+    assert (1, 0) == (made["panels"], made["failed"])
+    assert 1 == refused.code
+    assert "controller" in refused.err
+    assert [made["backup"]] == [one["name"] for one in listed["backups"]]
+    assert [True] == [one["opens"] for one in listed["backups"]]
+    assert verified["verified"]
+    assert verified["secrets_opened"] >= 3
+    with closing(sqlite3.connect(taken)) as found:
+        assert ("ok",) == found.execute("PRAGMA integrity_check").fetchone()

@@ -7,11 +7,15 @@ Not here: what an answer means (`outcomes`).
 
 import asyncio
 import zlib
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import httpx
 
 _GZIP = 16 + zlib.MAX_WBITS
 """A window as large as gzip's, behind gzip's own header."""
+HEAD_BYTES = 4096
+"""Of a saved body that is looked at: any refusal of a panel is shorter."""
 
 
 class BodyTooLarge(Exception):
@@ -20,6 +24,51 @@ class BodyTooLarge(Exception):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"more than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A file that a body goes into. `total_s`: seconds for the whole exchange."""
+
+    file: BinaryIO = field(repr=False)
+    limit_bytes: int
+    total_s: float
+
+
+async def save_body(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
+    """Write a streamed response into a file, from its start, and close the response.
+
+    Returns:
+        The beginning of the body, enough to tell what it is, and how many bytes there were.
+
+    Raises:
+        BodyTooLarge: there is more than the sink takes.
+        httpx.DecodingError: it is compressed, as nobody asked for.
+        httpx.HTTPError: the connection broke.
+        OSError: the file cannot be written.
+    """
+    try:
+        if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+            message = "compressed, and nobody asked for it"
+            raise httpx.DecodingError(message)
+        return await _write(response, sink)
+    finally:
+        await response.aclose()
+
+
+async def _write(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
+    head, received = b"", 0
+    sink.file.seek(0)
+    sink.file.truncate()
+    async for piece in response.stream:  # type: ignore[union-attr] # an asynchronous client's
+        received += len(piece)
+        if received > sink.limit_bytes:
+            raise BodyTooLarge(sink.limit_bytes)
+        if len(head) < HEAD_BYTES:
+            head += piece[: HEAD_BYTES - len(head)]
+        # A piece is what one packet brought: the system takes it without waiting for the disk.
+        sink.file.write(piece)
+    return head, received
 
 
 async def read_body(response: httpx.Response, limit_bytes: int) -> tuple[bytes, int]:

@@ -7,7 +7,6 @@ Not here: what an answer means (`outcomes`), when to log in (`session`).
 
 import asyncio
 import logging
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,20 +17,14 @@ from typing import Protocol
 import httpx
 import stamina
 
-from controller.panels.api.body import BodyTooLarge, read_body
+from controller.panels.api.body import BodyTooLarge, Sink, read_body, save_body
 from controller.panels.api.budget import RetryBudget
 from controller.panels.api.clock import Clock
 from controller.panels.api.envelope import Answer
-from controller.panels.api.errors import (
-    PanelBusy,
-    PanelContractBroken,
-    PanelError,
-    PanelTimeout,
-    PanelTlsMismatch,
-    PanelUnreachable,
-)
+from controller.panels.api.errors import PanelError, PanelTimeout, PanelUnreachable
+from controller.panels.api.failures import name_failure
 from controller.panels.api.paths import join
-from controller.panels.api.tls import Certificate, chain_of, make_context, tls_mismatch
+from controller.panels.api.tls import Certificate, make_context
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
 
@@ -100,7 +93,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request. `path`: below the base path. `anonymous`: without cookie or any token."""
+    """One request. `path`: below the base path. `anonymous`: without cookie or any token.
+
+    `sink`: where the answer's body goes instead of into memory; only its beginning is in the answer.
+    """
 
     kind: Kind
     method: str
@@ -109,6 +105,7 @@ class Ask:
     content_type: str = ""
     gzip: bool = False
     anonymous: bool = False
+    sink: Sink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +253,11 @@ class Channel:
         """Send once. Never raises but for cancellation."""
         started_s = self._clock.monotonic()
         try:
-            async with asyncio.timeout(self._patience.total_s(ask.kind)):
+            total_s = ask.sink.total_s if ask.sink else self._patience.total_s(ask.kind)
+            async with asyncio.timeout(total_s):
                 response = await self._client.send(self._request(ask), stream=True)
                 self._certificate.note(response)
-                body, received = await read_body(response, LIMITS_BYTES[ask.kind])
+                body, received = await _take_body(response, ask)
         except (
             BodyTooLarge,
             httpx.HTTPError,
@@ -332,7 +330,7 @@ class Channel:
         sent = not isinstance(error, _NEVER_SENT)
         if not sent:
             self.unreached += 1
-        named = _name_failure(self.node, f"{ask.kind} {ask.path}".strip(), error)
+        named = name_failure(self.node, f"{ask.kind} {ask.path}".strip(), error)
         named.__cause__ = error
         self._tell(ask, None, named.code, duration_s, 0, sent=sent)
         return Failure(named, sent, duration_s)
@@ -356,35 +354,10 @@ class Channel:
             )
 
 
-def _name_failure(node: NodeName, operation: str, error: Exception) -> PanelError:
-    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        step = "connecting" if isinstance(error, httpx.ConnectTimeout) else "answering"
-        return PanelTimeout(node, operation, f"the panel took too long in {step}")
-    mismatch = tls_mismatch(error)
-    if mismatch is not None:
-        hint = "correct panel.tls or panel.url, or the panel's certificate"
-        return PanelTlsMismatch(node, operation, mismatch, hint=hint)
-    if isinstance(error, BodyTooLarge):
-        return PanelContractBroken(
-            node,
-            operation,
-            f"the answer is larger than any panel's: more than {error.limit_bytes >> 10} KiB",
-            hint="something else answers under panel.url, or the panel is not what it was",
-        )
-    if isinstance(error, httpx.DecodingError):
-        return PanelBusy(node, operation, "the answer's compression is broken")
-    return PanelUnreachable(node, operation, _why_unreached(error))
-
-
-def _why_unreached(error: Exception) -> str:
-    for link in chain_of(error):
-        if isinstance(link, socket.gaierror):
-            return "the host's name cannot be resolved"
-        if isinstance(link, ConnectionRefusedError):
-            return "the host refuses connections on this port"
-    if isinstance(error, httpx.ConnectError):
-        return "no connection to the host came about"
-    return f"the connection broke before the answer was whole ({type(error).__name__})"
+async def _take_body(response: httpx.Response, ask: Ask) -> tuple[bytes, int]:
+    if ask.sink is not None:
+        return await save_body(response, ask.sink)
+    return await read_body(response, LIMITS_BYTES[ask.kind])
 
 
 def _parse_date(text: str) -> datetime | None:

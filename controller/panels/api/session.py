@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 
 from controller.core.effects import Verdict
+from controller.panels.api.body import Sink
 from controller.panels.api.budget import RetryBudget
 from controller.panels.api.channel import (
     Ask,
@@ -187,7 +188,19 @@ class PanelApi:
             PanelError: any other failure.
         """
         content, content_type = _encode(json, form)
-        ask = Ask(Kind.READ, method, path, content, content_type, gzip)
+        return await self._read(Ask(Kind.READ, method, path, content, content_type, gzip))
+
+    async def save(self, path: str, sink: Sink) -> Answer:
+        """GET a body of any size into a file; in the answer is its beginning alone.
+
+        Logs in and repeats as `read` does; each try begins the file anew.
+
+        Raises:
+            PanelError: as `read`.
+        """
+        return await self._read(Ask(Kind.READ, "GET", path, sink=sink))
+
+    async def _read(self, ask: Ask) -> Answer:
         serial = await self._ready()
         answer = await self._channel.ask(ask)
         standing = stand(answer)

@@ -5,20 +5,23 @@ The tables' own types carry values across: moments, JSON, sealed secrets stay wh
 """
 
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 
 from sqlalchemy import BigInteger, Integer, Table, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from desired_state.store.tables import adoption, backups, desired, measures, shop, status
+from desired_state.store import tables as modules
 from desired_state.store.tables.types import Base
 
-MODULES = (adoption, backups, desired, measures, shop, status)
-"""Imported so that the metadata is complete: a table that is left out would be lost in silence."""
 AT_ONCE = 500
 
 
 def tables() -> tuple[Table, ...]:
     """Return every table; one that another points at comes before it."""
+    for module in iter_modules(modules.__path__, f"{modules.__name__}."):
+        # A table whose module nobody has imported is in no metadata, and would be lost in silence.
+        import_module(module.name)
     return tuple(Base.metadata.sorted_tables)
 
 

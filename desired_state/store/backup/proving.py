@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.store import migrate
 from desired_state.store.backup.archive import unpack
 from desired_state.store.backup.contents import Contents
-from desired_state.store.backup.copying import count_rows
+from desired_state.store.backup.copying import count_rows, tables
 from desired_state.store.backup.errors import BackupBroken
 from desired_state.store.backup.keys import BackupKey
 from desired_state.store.backup.scratch import opened_scratch, scratch_folder
@@ -87,6 +87,7 @@ async def read_everything(store: Store) -> Mapping[str, int]:
         StoreError: a row cannot be loaded.
     """
     rows = secrets = 0
+    tables()
     async with store.reading() as session:
         for mapper in sorted(Base.registry.mappers, key=lambda one: one.class_.__name__):
             read, opened = await _read_table(session, mapper.class_, store.vault)
