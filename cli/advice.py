@@ -27,6 +27,11 @@ _ADVICE = {
     "x3fleet nodes rematch {node}",
     "InboundDisabled": "switch it on again on the panel; if another is to carry its keys: "
     "x3fleet nodes rematch {node}",
+    "InboundPortTaken": "give one of the two another port, in the manifest or on the panel",
+    "InboundTagTaken": "rename that one on the panel, or give another tag in the manifest",
+    "InboundRefused": "correct the document of that inbound, or what the panel complains of",
+    "InboundMethod": "declare an inbound of that method under another name and port",
+    "InboundHoldsForeign": "move those clients to another inbound on the panel, or delete them there",
     "CutOff": "bring an inbound back that carries them, or approve that they go",
     "PasswordSize": "x3fleet keys rotate KEY makes a password of the right size",
     "XrayStopped": "start Xray on the panel: its keys do not work",

@@ -37,10 +37,13 @@ def validate(folder: Folder, /, *, output: OutputOption = Output.TABLE) -> Exit:
         "nodes": len(bundle.nodes),
         "tariffs": len(bundle.tariffs),
         "policies": len(bundle.policies),
+        "inbounds": len(bundle.inbounds),
     }
     declared = ", ".join(
         count(number, noun)
-        for number, noun in zip(counts.values(), ("node", "tariff", "policy"), strict=True)
+        for number, noun in zip(
+            counts.values(), ("node", "tariff", "policy", "inbound"), strict=True
+        )
     )
     document = {"valid": True, "source": bundle.source, "revision": bundle.revision, **counts}
     show(Page(document, (f"valid: {declared}",)), output)

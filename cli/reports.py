@@ -159,6 +159,10 @@ def _action_lines(node: "NodeReport", *, every: bool) -> Iterator[Block]:
             f"  {node.node}  {_action(action)}{', withheld' if action in withheld else ''}",
             Tone.DIM if action in withheld else Tone.PLAIN,
         )
+    for inbound in node.last.inbounds:
+        fields = f" ({', '.join(inbound.changes)})" if inbound.changes else ""
+        why = f": {inbound.message}" if inbound.message else ""
+        yield Text(f"  {node.node}  {inbound.step.value} inbound {inbound.name}{fields}{why}")
     if len(actions) > len(shown):
         yield Text(f"  {node.node}  and {len(actions) - len(shown)} more, see --all", Tone.DIM)
     waiting = node.last.remaining.waiting

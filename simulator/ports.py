@@ -66,14 +66,16 @@ def _shared(one: str, two: str) -> str:
 def resolve_tag(panel: "Panel", inbound: InboundRow, ignore_id: int = 0) -> str:
     """The tag that an inbound gets.
 
-    Up to 3.1.0 it always follows the port; later a free tag of the caller's is kept.
+    Up to 2.9.4 it always follows the port, and on 3.0.0 again with every update; else a free tag of the
+    caller's is kept.
     """
+    taken = {ib.tag for ib in panel.state.inbounds.values() if ib.id != ignore_id}
+    keeps = panel.version >= (3, 0, 1) or (panel.version >= (3, 0, 0) and not ignore_id)
+    if keeps and inbound.tag and inbound.tag not in taken:
+        return inbound.tag
     if panel.version < (3, 2, 0):
         place = "" if inbound.listen in _ANY else f"{inbound.listen}:"
         return f"inbound-{place}{inbound.port}"
-    taken = {ib.tag for ib in panel.state.inbounds.values() if ib.id != ignore_id}
-    if inbound.tag and inbound.tag not in taken:
-        return inbound.tag
     base = f"in-{inbound.port}-{transports(inbound)}"
     names = [base, *(f"{base}-{number}" for number in range(2, _TAG_ATTEMPTS))]
     return next(name for name in names if name not in taken)

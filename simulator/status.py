@@ -3,10 +3,13 @@
 Callers: `app` collects `ROUTES`. Not here: control of Xray, which is not simulated.
 """
 
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from simulator.database_file import database_file
-from simulator.wire import Call, Reply, Route, obj
+from simulator.wire import Call, Refused, Reply, Route, obj
 
 # A real panel fills its first status some seconds after its start.
 _FIRST_STATUS_MS = 2000
@@ -80,6 +83,20 @@ def _file_name(call: Call) -> str:
     return f"{host}_{moment:%Y-%m-%d_%H%M%S}.db"
 
 
+def _x25519(call: Call) -> Reply:
+    """A key pair for Reality, as the panel's Xray prints one: 32 bytes each in base64 for URLs."""
+    if call.panel.xray_state == "error":
+        raise Refused("fork/exec bin/xray-linux-amd64: no such file or directory")
+    seed = bytes.fromhex(call.panel.dice.hex() + call.panel.dice.hex())
+    private = X25519PrivateKey.from_private_bytes(seed)
+    public = private.public_key().public_bytes_raw()
+    return obj({"privateKey": _url_text(seed), "publicKey": _url_text(public)})
+
+
+def _url_text(value: bytes) -> str:
+    return urlsafe_b64encode(value).decode().rstrip("=")
+
+
 def _nodes(call: Call) -> Reply:
     del call
     return obj([])
@@ -88,6 +105,8 @@ def _nodes(call: Call) -> Reply:
 ROUTES = (
     Route("POST", "/server/status", _status, until=(2, 6, 8), group="page"),
     Route("GET", "/panel/api/server/status", _status, since=(2, 7, 0)),
+    Route("POST", "/server/getNewX25519Cert", _x25519, until=(2, 6, 8), group="page"),
+    Route("GET", "/panel/api/server/getNewX25519Cert", _x25519, since=(2, 7, 0)),
     Route("GET", "/server/getDb", _database, until=(2, 6, 8), group="page"),
     Route("GET", "/panel/api/server/getDb", _database, since=(2, 7, 0)),
     Route("GET", "/panel/api/nodes/list", _nodes, since=(3, 0, 0)),

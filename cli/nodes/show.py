@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.advice import advise, full_name
 from cli.exits import Exit
+from cli.inbounds import node_grid, on_node_document
 from cli.moves import duration, progress_document
 from cli.nodes.change import NodeArgument
 from cli.opening import opened_store
@@ -142,6 +143,7 @@ def _detail_document(detail: "NodeDetail") -> dict[str, Any]:
             }
             for one in detail.inbounds
         ],
+        "declared_inbounds": [on_node_document(one) for one in detail.declared_inbounds],
         "blocked": [
             {
                 "kind": one.kind,
@@ -258,6 +260,8 @@ def _conditions(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
 
 
 def _history(detail: "NodeDetail") -> Iterator[Block]:
+    if detail.declared_inbounds:
+        yield node_grid(detail.declared_inbounds)
     yield Grid(
         ("INBOUND", "PROTOCOL", "PORT", "BOUND", "ENABLED", "TAG", "REMARK"),
         tuple(

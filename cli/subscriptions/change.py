@@ -46,10 +46,17 @@ async def change_tariff(
     /,
     *,
     tariff: Annotated[str, Parameter(help="which one it gets instead")],
+    diff: Annotated[
+        bool, Parameter(help="only show what it would do; exits 2 if anything")
+    ] = False,
     token: TokenOption = None,
     output: OutputOption = Output.TABLE,
 ) -> Exit:
     """Give it another tariff for nothing; its end stays, its keys go where the tariff says."""
+    if diff:
+        from cli.subscriptions.diff import show_diff
+
+        return await show_diff(SubscriptionId(subscription), TariffName(tariff), output)
     from desired_state.commands.tariffs import change
 
     async with unit_of_work() as work:

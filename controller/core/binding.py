@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from controller.core.declared import find_seen, going_ids
 from controller.core.desired import BoundInbound, Desired
 from controller.core.observed import CLIENT_PROTOCOLS, ObservedInbound
 from desired_state.model.ids import InboundId
@@ -43,7 +44,7 @@ def match_digest(matches: tuple[Match, ...]) -> str:
 def needs_binding(desired: Desired) -> bool:
     """Tell whether matches are to be resolved: never were, were changed, or a person asks."""
     return (
-        desired.bound is None
+        not desired.bound
         or desired.match_digest != match_digest(desired.matches)
         or any(r.kind is RequestKind.REMATCH for r in desired.requests)
     )
@@ -55,7 +56,44 @@ def finds_nothing(desired: Desired, inbounds: Iterable[ObservedInbound]) -> bool
     A panel that shows no inbound, or has switched them all off, never unbinds the ones that keys live on.
     """
     asked = needs_binding(desired) or any(r.kind in _REBINDING for r in desired.requests)
-    return asked and bool(desired.bound) and not resolve_matches(desired.matches, inbounds)
+    return asked and bool(desired.bound) and not choose(desired, inbounds)
+
+
+def choose(desired: Desired, inbounds: Iterable[ObservedInbound]) -> tuple[BoundInbound, ...]:
+    """Choose what matches, but for declared inbounds that are to go, and whatever is declared."""
+    going = going_ids(desired)
+    staying = [inbound for inbound in inbounds if inbound.id not in going]
+    return add_declared(desired, resolve_matches(desired.matches, staying), staying)
+
+
+def add_declared(
+    desired: Desired, bound: tuple[BoundInbound, ...], inbounds: Iterable[ObservedInbound]
+) -> tuple[BoundInbound, ...]:
+    """Bind declared inbounds that a look showed, whatever is matched, and let go of those that are to go.
+
+    Returns:
+        Sorted by id; the same value where nothing is declared.
+    """
+    if not desired.inbounds:
+        return bound
+    present = {inbound.id: inbound for inbound in inbounds}
+    going = going_ids(desired)
+    kept = {b.id: b for b in bound if b.id not in going}
+    specs = {one.spec.name: one.spec for one in desired.inbounds if not one.leaving}
+    for row in desired.managed:
+        spec = specs.get(row.name)
+        seen = None if row.inbound_id is None else present.get(row.inbound_id)
+        if spec is None or seen is None or find_seen(spec, row, (seen,)) is None:
+            continue
+        # It was made anew: what was bound for it is gone.
+        traits = row.protocol, row.port, row.tag
+        lost = [b.id for b in kept.values() if (b.protocol, b.port, b.tag) == traits]
+        for i in lost:
+            if i not in present:
+                del kept[i]
+        match = _first_fitting(desired.matches, seen) if spec.flow is None else None
+        kept[seen.id] = _bind(seen, match or Match(flow=spec.flow))
+    return tuple(sorted(kept.values(), key=lambda b: b.id))
 
 
 def resolve_matches(
@@ -90,7 +128,7 @@ def survey_inbounds(desired: Desired, inbounds: tuple[ObservedInbound, ...]) -> 
         else:
             disabled.append(b.id)
     ids = {b.id for b in bound}
-    unbound = tuple(b.id for b in resolve_matches(desired.matches, inbounds) if b.id not in ids)
+    unbound = tuple(b.id for b in choose(desired, inbounds) if b.id not in ids)
     return Survey(bound, frozenset(usable), tuple(missing), tuple(disabled), unbound)
 
 

@@ -12,7 +12,17 @@ from typing import Any
 from controller.core.conditions import NodeStatus
 from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow
-from desired_state.model.ids import Digest, Epoch, Generation, InboundId, KeyId, NodeName, Revision
+from desired_state.model.ids import (
+    Digest,
+    Epoch,
+    Generation,
+    InboundId,
+    InboundName,
+    KeyId,
+    NodeName,
+    Revision,
+)
+from desired_state.model.inbound import InboundSpec, InboundState
 from desired_state.model.node import Match, Mode, Recovery
 from desired_state.model.ownership import Ownership
 from desired_state.model.placement import DeleteReason
@@ -55,6 +65,37 @@ class KeyOnNode:
     leaving: DeleteReason | None = None
     held_by: NodeName | None = None
     counter_base_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredInbound:
+    """An inbound that this node is to have; `leaving`: declared no more, or not for this node."""
+
+    spec: InboundSpec
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedInbound:
+    """What became of a declared inbound here.
+
+    `inbound_id`, `protocol`, `port`, `tag`, `remark`: as a look showed it last; no id: not yet.
+    `sent_at`: of a create that no look has proved. `tried_at`, `tried_digest`: the last write that did not
+    bring about what was declared, and of what. `reason`: why it is not as declared; "" where it is.
+    """
+
+    name: InboundName
+    state: InboundState = InboundState.PENDING
+    reason: str = ""
+    message: str = ""
+    inbound_id: InboundId | None = None
+    protocol: str = ""
+    port: int = 0
+    tag: str = ""
+    remark: str = ""
+    sent_at: datetime | None = None
+    tried_at: datetime | None = None
+    tried_digest: str = ""
 
 
 class ApprovalKind(StrEnum):
@@ -100,6 +141,7 @@ class Desired:
     `journal`: rows that are not gone. `tombstones`: gone ones that are remembered.
     `generations`: current generation of every key that is placed or journalled here.
     `bound`: None before the first binding. `match_digest`: of the matches that `bound` came from.
+    `inbounds`: what is declared here beside keys, by name; `managed`: what became of it.
     `adopted`: clients here that a person took over. `released`: lower-cased emails that were given back:
     whatever the journal says of them, they are foreign.
     `status`: as stored; a turn that ends with an equal one writes nothing. `may_remove`: False while
@@ -121,6 +163,8 @@ class Desired:
     journal: tuple[JournalRow, ...] = ()
     tombstones: tuple[JournalRow, ...] = ()
     generations: Mapping[KeyId, Generation] = field(default_factory=dict, hash=False)
+    inbounds: tuple[DeclaredInbound, ...] = ()
+    managed: tuple[ManagedInbound, ...] = ()
     adopted: tuple[AdoptedClient, ...] = ()
     released: frozenset[str] = frozenset()
     approvals: tuple[Approval, ...] = ()

@@ -11,10 +11,20 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from controller.core.conditions import NodeStatus
-from controller.core.desired import BoundInbound, Desired
-from controller.core.observed import NotObserved, Observation
+from controller.core.desired import BoundInbound, Desired, ManagedInbound
+from controller.core.observed import NotObserved, Observation, ObservedInbound
 from desired_state.model.generation import JournalRow
-from desired_state.model.ids import Digest, Email, Epoch, Generation, InboundId, KeyId, NodeName
+from desired_state.model.ids import (
+    Digest,
+    Email,
+    Epoch,
+    Generation,
+    InboundId,
+    InboundName,
+    KeyId,
+    NodeName,
+)
+from desired_state.model.inbound import InboundSpec
 from desired_state.model.node import NodeTarget
 
 T = TypeVar("T")
@@ -60,6 +70,10 @@ class Verb(StrEnum):
     CREATE = "create"
     RESTART = "restart"
     """Of the panel's Xray, and of no member: see `controller.core.restart`."""
+    ADD_INBOUND = "add-inbound"
+    """This one and the next two are of a declared inbound, and of no member: see `declared`."""
+    EDIT_INBOUND = "edit-inbound"
+    DROP_INBOUND = "drop-inbound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +167,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class InboundWrite:
+    """What is to be written of a declared inbound.
+
+    `spec`: as it is to be, for a delete as it was. `seen`: the inbound of the look that an edit or a delete
+    was decided from; whatever is another one by now is not touched. `emails`: of a delete, lower-cased:
+    the only clients that may go with it.
+    """
+
+    spec: InboundSpec
+    seen: ObservedInbound | None = None
+    emails: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Write(Effect[Outcome]):
     """One call that changes the panel: one verb over one or more members; a restart has none.
 
     Several members stand only in what the version has a wide call for. Up to 3.0.2 all members of a
-    create are of the one inbound `inbound_id`.
+    create are of the one inbound `inbound_id`. `inbound`: of the three verbs of a declared inbound.
     """
 
     target: NodeTarget
     verb: Verb
     members: tuple[ClientRecord, ...]
     inbound_id: InboundId | None = None
+    inbound: InboundWrite | None = None
 
 
 # -- the database ----------------------------------------------------------------------------------
@@ -216,6 +245,20 @@ class Bind(Effect[None]):
     match_digest: str
     guid: str | None
     epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RecordInbounds(Effect[None]):
+    """Store what became of declared inbounds; the intent of a create is one of these, before its call.
+
+    `gone`: names of those that are over here, whose rows go.
+    """
+
+    node: NodeName
+    rows: tuple[ManagedInbound, ...]
+    epoch: Epoch
+    gone: tuple[InboundName, ...] = ()
+    events: tuple["Event", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class ObservedInbound:
 
     `nameless_clients`: positions of entries without an email (they poison panels up to 3.0.1).
     `password_bytes`: what a shadowsocks-2022 method wants of a client's key, else None.
-    `settings`, `stream`: the panel's JSON as text, for links; compared by no rule.
+    `settings`, `stream`, `sniffing`: the panel's JSON as text, for links and declared inbounds; the
+    first two hold keys of the server.
     `carried_bytes`: what went through it, up and down together, by the panel's own counter.
     """
 
@@ -68,6 +69,7 @@ class ObservedInbound:
     listen: str = ""
     settings: str = field(default="", repr=False, compare=False)
     stream: str = field(default="", repr=False, compare=False)
+    sniffing: str = field(default="", repr=False, compare=False)
     carried_bytes: int = field(default=0, compare=False)
 
 

@@ -55,7 +55,9 @@ def add_placeholders(
         return list(actions)
     present = Counter(i for client in look.clients for i in client.inbound_ids)
     nameless = {inbound.id: len(inbound.nameless_clients) for inbound in look.inbounds}
-    emptied = [i for i in {*leaving, *refused} if present[i] + nameless.get(i, 0) <= leaving[i]]
+    # Where there is no inbound any more nothing can be put, and nothing is its last client.
+    there = {*leaving, *refused} & nameless.keys()
+    emptied = [i for i in there if present[i] + nameless[i] <= leaving[i]]
     return [*actions, *(_create(desired, inbound) for inbound in sorted(emptied))]
 
 

@@ -11,10 +11,11 @@ from datetime import datetime
 
 from controller.core.backoff import next_backoff
 from controller.core.binding import (
+    add_declared,
+    choose,
     finds_nothing,
     match_digest,
     needs_binding,
-    resolve_matches,
 )
 from controller.core.chunks import START
 from controller.core.conditions import Condition, ConditionType, NodeStatus
@@ -29,6 +30,8 @@ from controller.core.effects import (
     perform,
 )
 from controller.core.health import ended_seen
+from controller.core.inbound_report import inbound_conditions, left_over
+from controller.core.inbound_steps import ensure_inbounds, remove_inbounds, standings_at_end
 from controller.core.observed import NotObserved, Observation
 from controller.core.restart import restart_condition, restart_left, restart_xray
 from controller.core.result import (
@@ -69,6 +72,8 @@ def reconcile(
         return started
     turn = started
     yield from bind(turn)
+    yield from ensure_inbounds(turn)
+    yield from bind(turn)
     yield from take_over(turn)
     yield from learn(turn)
     yield from bury_taken(turn)
@@ -77,6 +82,7 @@ def reconcile(
         # A later look may be the first to show an adopted client: no delete without its row.
         yield from take_over(turn)
         yield from run_slice(turn, piece)
+    yield from remove_inbounds(turn)
     yield from restart_xray(turn)
     return (yield from conclude(turn))
 
@@ -176,12 +182,17 @@ def _bound(desired: Desired, look: Observation) -> Desired:
     if look.guid is not None and (desired.guid is None or asked) and desired.guid != look.guid:
         after = replace(after, guid=look.guid)
     if needs_binding(desired) or asked:
-        found = resolve_matches(desired.matches, look.inbounds)
+        found = choose(desired, look.inbounds)
         digest = match_digest(desired.matches)
-        # A panel that shows no fitting inbound yet is asked again at every look.
-        if found and (found, digest) != (desired.bound, desired.match_digest):
+        # A panel that shows no fitting inbound yet is asked again at every look; one that is to get its
+        # inbounds from us is bound first, by what it is.
+        awaited = desired.bound is None and bool(desired.inbounds)
+        if (found or awaited) and (found, digest) != (desired.bound, desired.match_digest):
             after = replace(after, bound=found, match_digest=digest)
-    return desired if after.bound is None else after
+    if after.bound is None:
+        return desired
+    declared = add_declared(after, after.bound, look.inbounds)
+    return after if declared == after.bound else replace(after, bound=declared)
 
 
 def _is_stranger(desired: Desired, look: Observation) -> bool:
@@ -252,6 +263,7 @@ def _status(turn: Turn) -> NodeStatus:
 def _troubles(turn: Turn) -> tuple[Condition, ...]:
     given_up = sorted(turn.given_up.items())[:1]
     found = [Condition(ConditionType.DRIFTED, "Refused", f"{e}: {cause}") for e, cause in given_up]
+    found += inbound_conditions(standings_at_end(turn))
     not_restarted = restart_condition(turn)
     return tuple(found if not_restarted is None else [*found, not_restarted])
 
@@ -276,4 +288,5 @@ def _result(turn: Turn, status: NodeStatus) -> Result:
         width=turn.width,
         not_observed=turn.lost,
         trusted=turn.checked.is_trusted,
+        inbounds=left_over(standings_at_end(turn)),
     )

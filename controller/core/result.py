@@ -20,9 +20,10 @@ from controller.core.health import (
     panel_health,
     still_unproved,
 )
+from controller.core.inbound_report import InboundLeft
 from controller.core.observed import PERMANENT, NotObserved, NotSeen, Observation
 from controller.core.plan import Plan
-from desired_state.model.ids import Digest, NodeName
+from desired_state.model.ids import Digest, InboundId, NodeName
 from desired_state.model.node import Mode, NodeTarget
 
 _WARNINGS = CERTIFICATE_WARNINGS | {"UnverifiedVersion", "Quarantined"}
@@ -45,7 +46,7 @@ class Result:
     `plan`: the first plan of the turn, what a dry run prints. `remaining`: the last one.
     `created`, `deleted`, `updated`: proved by a look. `refused`: email and cause.
     `cut`: the turn ended before its work did, and the next one goes on at once. `trusted`: the last look
-    came from our panel, whole and not outdated.
+    came from our panel, whole and not outdated. `inbounds`: declared ones that are not as declared.
     """
 
     node: NodeName
@@ -66,6 +67,7 @@ class Result:
     width: int = 0
     not_observed: NotObserved | None = None
     trusted: bool = True
+    inbounds: tuple[InboundLeft, ...] = ()
 
     @property
     def verified(self) -> int:
@@ -86,7 +88,8 @@ class Result:
         )
         left = self.remaining.actions or self.remaining.unserved or self.refusals
         left = left or self.status.restart_owed
-        return self.not_observed is None and not left and not drifted
+        undone = self.not_observed is not None or self.inbounds
+        return not undone and not left and not drifted
 
 
 def explain_sent(sent: tuple[tuple[Write, Outcome], ...]) -> tuple[Sent, ...]:
@@ -238,10 +241,19 @@ def _inbound_drift(look: Observation, plan: Plan, desired: Desired) -> list[tupl
         found.append(
             ("InboundMissing", f"bound inbounds gone or changed: {ids}; see nodes rematch")
         )
-    if survey.disabled:
-        ids = ", ".join(map(str, survey.disabled))
+    off = _declared_off(desired)
+    if disabled := [i for i in survey.disabled if i not in off]:
+        ids = ", ".join(map(str, disabled))
         found.append(("InboundDisabled", f"bound inbounds switched off on the panel: {ids}"))
     return found
+
+
+def _declared_off(desired: Desired) -> frozenset[InboundId | None]:
+    """Return inbounds that are switched off because they are declared so."""
+    if not desired.inbounds:
+        return frozenset()
+    names = {one.spec.name for one in desired.inbounds if not one.spec.enable}
+    return frozenset(row.inbound_id for row in desired.managed if row.name in names)
 
 
 def _counts(plan: Plan, *, is_ours: bool) -> Counts:

@@ -28,6 +28,7 @@ from desired_state.store.tables.adoption import FoundClientRow
 from desired_state.store.tables.backups import BackupRow
 from desired_state.store.tables.desired import NodeRow, PlanApprovalRow, RebalanceRow, RequestRow
 from desired_state.store.tables.forgotten import ForgottenNodeRow, WriteOffRow
+from desired_state.store.tables.inbounds import ManagedInboundRow
 from desired_state.store.tables.measures import CapacitySampleRow
 from desired_state.store.tables.status import (
     AlertRow,
@@ -146,6 +147,7 @@ def make_rules(
     approved = exists().where(PlanApprovalRow.id == ApprovalStartedRow.approval_id)
     declared = exists().where(NodeRow.name == NodeStatusRow.node)
     bound = exists().where(NodeRow.name == InboundRow.node)
+    managed = exists().where(NodeRow.name == ManagedInboundRow.node)
     announced = exists().where(NotificationRow.id == WebhookDeliveryRow.notification_id)
     return (
         _rule(EventRow, EventRow.last_at < before(settings.events_days)),
@@ -155,6 +157,7 @@ def make_rules(
         # A node of the same name is another panel.
         _rule(NodeStatusRow, ~declared),
         _rule(InboundRow, ~bound),
+        _rule(ManagedInboundRow, ~managed),
         _rule(CapacitySampleRow, CapacitySampleRow.at < now - TREND_OVER),
         _rule(DeleteBudgetRow, DeleteBudgetRow.at < now - BUDGET_KEPT),
         _rule(

@@ -20,6 +20,7 @@ from controller.panels.api.session import PanelApi
 from controller.panels.dialects.dialect import SharedKeys
 from controller.panels.export import Export, export
 from controller.panels.host import ask_host
+from controller.panels.inbounds import act_on_inbound
 from controller.panels.observe import observe
 from desired_state.model.ids import NodeName
 from desired_state.model.node import NodeTarget
@@ -94,7 +95,10 @@ class Panel:
                 self._features = (await self._api.connect()).features
             except PanelError as error:
                 return Outcome(Verdict.NOT_SENT, str(error))
-        outcome = await act(self._api, write, self._features, self._shared_keys)
+        if write.inbound is not None:
+            outcome = await act_on_inbound(self._api, write, self._features)
+        else:
+            outcome = await act(self._api, write, self._features, self._shared_keys)
         return replace(outcome, ended_at=self._clock.now())
 
     async def close(self) -> None:

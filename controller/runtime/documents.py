@@ -21,11 +21,15 @@ def state_of(node: NodeReport) -> str:
         ("failed", node.failed),
         ("blocked", node.is_blocked or "Stalled" in held),
         ("paused", "Paused" in held),
-        ("to do", node.actions_left > 0),
+        ("to do", node.actions_left > 0 or _inbounds_open(node)),
         ("waiting", node.waiting > 0),
         ("drifted", not node.is_in_sync),
     )
     return next((state for state, holds in states if holds), "in sync")
+
+
+def _inbounds_open(node: NodeReport) -> bool:
+    return node.last is not None and any(one.is_open for one in node.last.inbounds)
 
 
 def error_of(node: NodeReport) -> str:
@@ -65,6 +69,7 @@ def node_document(node: NodeReport) -> dict[str, Any]:
         "waiting": []
         if node.last is None
         else [{"email": w.email, "why": w.why} for w in node.last.remaining.waiting],
+        "inbounds": [] if node.last is None else list(_inbounds(node.last)),
         "refused": [{"email": email, "cause": cause} for email, cause in node.refused],
         "blocked": [
             {"kind": one.kind, "digest": one.digest, "emails": list(one.emails)}
@@ -94,6 +99,16 @@ def answer_document(node: NodeReport) -> dict[str, Any]:
         since = condition["since"]
         condition["since"] = None if since is None else since.isoformat()
     return document | {"in_sync": node.is_in_sync}
+
+
+def _inbounds(result: Result) -> Iterator[dict[str, Any]]:
+    for one in result.inbounds:
+        yield {
+            "name": one.name,
+            "step": one.step.value,
+            "changes": list(one.changes),
+            "message": one.message or None,
+        }
 
 
 def _actions(result: Result) -> Iterator[dict[str, Any]]:

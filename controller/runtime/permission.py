@@ -8,7 +8,7 @@ from controller.core import effects as fx
 from controller.runtime.reads import Approach
 from desired_state.model.node import Mode
 
-_REMOVES = frozenset({fx.Verb.DELETE, fx.Verb.DETACH})
+_REMOVES = frozenset({fx.Verb.DELETE, fx.Verb.DETACH, fx.Verb.DROP_INBOUND})
 TAKES_AWAY = _REMOVES | {fx.Verb.DISABLE}
 """What waits while requests of a controller that died may still be on their way."""
 

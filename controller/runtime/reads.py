@@ -22,6 +22,7 @@ from controller.core.desired import (
     NodeRequest,
 )
 from controller.runtime.adopting import read_adopted
+from controller.runtime.declaring import read_inbounds
 from controller.runtime.journal_rows import read_journal, read_tombstones
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
@@ -214,6 +215,7 @@ class Reader:
         journal = await read_journal(connection, node)
         tombstones, buried = await read_tombstones(connection, declared.spec, now)
         adopted, released = await read_adopted(connection, node)
+        inbounds, managed = await read_inbounds(session, node, declared.spec.labels)
         named = {r.key for r in journal if r.key is not None} | {a.key for a in adopted}
         keys = await read_keys(connection, node, named, overlay.of(node))
         bare = Desired(
@@ -228,6 +230,8 @@ class Reader:
             journal=journal,
             tombstones=tombstones,
             generations=buried | {key.key: key.generation for key in keys},
+            inbounds=inbounds,
+            managed=managed,
             adopted=adopted,
             released=released,
             approvals=await _approvals(connection, node, policy, now),

@@ -5,7 +5,7 @@ thousand (`executemany`). Callers: the worker. Not here: reading for the plan, d
 desired state: the controller never writes those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from controller.core import effects as fx
 from controller.core.result import Sent
 from controller.runtime.adopting import record_adoption
+from controller.runtime.declaring import record_inbounds
 from controller.runtime.finalising import book_usage, end_placements
 from controller.runtime.history import EventLog, Line, core_line, gone_lines, journal_lines
 from controller.runtime.lease import Lease
@@ -62,6 +63,7 @@ Record = (
     | fx.RecordRows
     | fx.TakeOver
     | fx.GiveBack
+    | fx.RecordInbounds
     | fx.WriteStatus
 )
 
@@ -122,10 +124,6 @@ class Records:
                         return await _reserve(connection, effect, window, share)
                     case fx.StartApprovals():
                         await _start_approvals(connection, effect, now)
-                    case fx.JournalIntent():
-                        await _journal_intent(connection, effect, now, log)
-                    case fx.RecordRows():
-                        await _record_rows(connection, effect, now, log)
                     case fx.TakeOver() | fx.GiveBack():
                         self._released |= await record_adoption(connection, effect, now, log)
                     case fx.Finalise():
@@ -133,8 +131,8 @@ class Records:
                         self._released |= released
                         # Some of them may be another replica's.
                         await self._lease.wake(connection, released)
-                    case fx.WriteStatus():
-                        await _write_status(connection, effect, now, log)
+                    case _:
+                        await _PLAINLY[type(effect)](connection, effect, now, log)
             log.count()
         finally:
             # Even after an error: whether the commit went through may be unknown.
@@ -389,3 +387,11 @@ async def _write_status(
     }
     rows = [{"token": token, **answer} for token in effect.answered]
     await insert_missing(connection, REQUEST_ANSWER, rows)
+
+
+_PLAINLY: dict[type, Callable[[AsyncConnection, Any, datetime, EventLog], Awaitable[None]]] = {
+    fx.JournalIntent: _journal_intent,
+    fx.RecordRows: _record_rows,
+    fx.RecordInbounds: record_inbounds,
+    fx.WriteStatus: _write_status,
+}

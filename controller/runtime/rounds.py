@@ -131,7 +131,8 @@ def goes_on(turn: TurnReport) -> bool:
     result = turn.result
     if result is None or result.not_observed is not None or not result.sent:
         return False
-    return turn.out_of_time or _is_unfinished(result) or _owes_restart(result)
+    open_inbounds = any(one.is_open for one in result.inbounds)
+    return turn.out_of_time or _is_unfinished(result) or open_inbounds or _owes_restart(result)
 
 
 def _is_unfinished(result: Result) -> bool:

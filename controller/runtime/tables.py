@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from desired_state.store.tables import adoption, desired, status
+from desired_state.store.tables import adoption, desired, inbounds, status
 
 INBOUND = cast("Table", status.InboundRow.__table__)
 NODE_STATUS = cast("Table", status.NodeStatusRow.__table__)
@@ -32,6 +32,8 @@ WAKE = cast("Table", desired.WakeRow.__table__)
 PLAN_APPROVAL = cast("Table", desired.PlanApprovalRow.__table__)
 ADOPTION = cast("Table", adoption.AdoptionRow.__table__)
 FOUND_CLIENT = cast("Table", adoption.FoundClientRow.__table__)
+DECLARED_INBOUND = cast("Table", inbounds.DeclaredInboundRow.__table__)
+MANAGED_INBOUND = cast("Table", inbounds.ManagedInboundRow.__table__)
 
 AT_ONCE = 500
 """Values in one IN list; well below every database's limit of parameters."""

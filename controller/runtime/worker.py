@@ -291,17 +291,7 @@ class Worker:
                 return await self._reader.generations(effect.keys)
             case fx.ReadSeeds():
                 return await self._reader.seeds(effect.wanted)
-            case (
-                fx.Bind()
-                | fx.ReserveDeletes()
-                | fx.StartApprovals()
-                | fx.JournalIntent()
-                | fx.Finalise()
-                | fx.RecordRows()
-                | fx.TakeOver()
-                | fx.GiveBack()
-                | fx.WriteStatus()
-            ):
+            case _ if isinstance(effect, Record):
                 return await self._record(turn, effect)
             case _:
                 message = f"an effect that nobody executes: {type(effect).__name__}"

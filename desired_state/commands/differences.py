@@ -36,7 +36,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that would change. `kind`: Node, Tariff, Policy or Installation."""
+    """One thing that would change. `kind`: Node, Tariff, Policy, Inbound or Installation."""
 
     kind: str
     name: str

@@ -1,8 +1,8 @@
 """Applying one bundle of manifests: all of it in one transaction, or nothing.
 
 `plan_bundle` says what would change in the database and changes nothing; `apply_bundle` does just
-that. A source owns what it declared: what vanishes from it is orphaned (nodes), withdrawn (tariffs)
-or deleted (policies), and no source takes a thing from another.
+that. A source owns what it declared: what vanishes from it is orphaned (nodes, inbounds), withdrawn
+(tariffs) or deleted (policies), and no source takes a thing from another.
 Callers: `x3fleet manifests`, sync. Not here: YAML, what would change on panels.
 """
 
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.commands.differences import Difference, Verb, compare
 from desired_state.commands.errors import Conflict
+from desired_state.commands.inbounds import plan_inbounds, write_inbounds
 from desired_state.commands.installation import set_email_template
 from desired_state.commands.nodes import check_panels, check_source, orphan, write_node
 from desired_state.commands.removal import find_finished, remove
@@ -56,7 +57,7 @@ async def plan_bundle(session: AsyncSession, bundle: Bundle) -> tuple[Difference
         What `apply_bundle` would change, in its order; empty when nothing.
 
     Raises:
-        Conflict: another source declares a node, tariff or policy of the bundle.
+        Conflict: another source declares something of the bundle.
         AlreadyExists: a panel would belong to two nodes.
         InvalidValue: the email template could not be used.
     """
@@ -67,6 +68,7 @@ async def plan_bundle(session: AsyncSession, bundle: Bundle) -> tuple[Difference
         *_nodes(bundle, nodes, await find_finished(session, nodes.values())),
         *_tariffs(bundle, await _rows(session, TariffRow)),
         *_policies(bundle, await _rows(session, PolicyRow)),
+        *await plan_inbounds(session, bundle),
     )
 
 
@@ -87,6 +89,7 @@ async def apply_bundle(work: UnitOfWork, bundle: Bundle) -> Applied:
     await _write_nodes(work, bundle, differences)
     await _write_tariffs(work, bundle, differences)
     await _write_policies(work, bundle, differences)
+    await write_inbounds(work, bundle, differences)
     return Applied(differences, await _remember(work, bundle, source, len(differences)))
 
 

@@ -19,6 +19,7 @@ from desired_state.store.tables.desired import (
     PolicyRow,
     TariffRow,
 )
+from desired_state.store.tables.inbounds import DeclaredInboundRow
 from desired_state.store.unit_of_work import UnitOfWork
 
 
@@ -157,10 +158,13 @@ async def hand_over(work: UnitOfWork, old: str, new: str) -> int:
     if old == new:
         return 0
     revision = await work.revise()
-    declared: list[NodeRow | TariffRow | PolicyRow] = [
+    declared: list[NodeRow | TariffRow | PolicyRow | DeclaredInboundRow] = [
         *await work.session.scalars(select(NodeRow).where(NodeRow.source == old)),
         *await work.session.scalars(select(TariffRow).where(TariffRow.source == old)),
         *await work.session.scalars(select(PolicyRow).where(PolicyRow.source == old)),
+        *await work.session.scalars(
+            select(DeclaredInboundRow).where(DeclaredInboundRow.source == old)
+        ),
     ]
     for one in declared:
         one.source, one.revision = new, revision

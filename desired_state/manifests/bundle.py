@@ -6,6 +6,7 @@ Not here: YAML, places in files, resolved secrets, the database.
 
 from dataclasses import dataclass
 
+from desired_state.model.inbound import InboundSpec
 from desired_state.model.node import NodeSpec
 from desired_state.model.policy import Policy
 from desired_state.model.tariff import Tariff
@@ -22,6 +23,7 @@ class Bundle:
     nodes: tuple[NodeSpec, ...] = ()
     tariffs: tuple[Tariff, ...] = ()
     policies: tuple[Policy, ...] = ()
+    inbounds: tuple[InboundSpec, ...] = ()
     email_template: str | None = None
     revision: str = ""
     source: str = ""

@@ -132,6 +132,13 @@ Size = Annotated[
 ]
 
 
+class Metadata(Part):
+    """What a document is called."""
+
+    name: Name
+    """Unique among documents of its kind; lower-case letters, digits and hyphens."""
+
+
 class Secret(Part):
     """Where a secret is to be found: exactly one of its fields. Never the secret itself."""
 

@@ -1,4 +1,4 @@
-"""The three kinds of documents, as pydantic models: Node, Tariff and Policy.
+"""The kinds of documents, as pydantic models: Node, Tariff and Policy here, Inbound beside.
 
 Used by the loader (validates), `schema` (JSON Schema) and `resolve`. What stands below a field is
 its description in the reference. Not here: rules across documents (`references`), files, places.
@@ -27,7 +27,7 @@ from desired_state.manifests.fields import (
     Floor,
     Host,
     Labels,
-    Name,
+    Metadata,
     Part,
     Port,
     ResyncTime,
@@ -40,6 +40,7 @@ from desired_state.manifests.fields import (
     Wait,
     wrong,
 )
+from desired_state.manifests.inbound_kind import InboundDocument
 from desired_state.manifests.scaling import Scaling
 from desired_state.model.errors import InvalidValue
 from desired_state.model.node import DeletionPolicy, Mode
@@ -51,13 +52,6 @@ Protocol = Literal[
     "vless", "vmess", "trojan", "shadowsocks", "hysteria", "hysteria2", "wireguard", "mtproto"
 ]
 Flow = Literal["", "xtls-rprx-vision", "xtls-rprx-vision-udp443"]
-
-
-class Metadata(Part):
-    """What a document is called."""
-
-    name: Name
-    """Unique among documents of its kind; lower-case letters, digits and hyphens."""
 
 
 class NodeMetadata(Metadata):
@@ -374,9 +368,10 @@ class PolicyDocument(Part):
     spec: PolicySpecDocument
 
 
-Document = NodeDocument | TariffDocument | PolicyDocument
+Document = NodeDocument | TariffDocument | PolicyDocument | InboundDocument
 KINDS: dict[str, type[Document]] = {
     "Node": NodeDocument,
     "Tariff": TariffDocument,
     "Policy": PolicyDocument,
+    "Inbound": InboundDocument,
 }

@@ -10,6 +10,8 @@ from pathlib import Path as FilePath
 
 from desired_state.manifests.documents import AUTH, Loaded
 from desired_state.manifests.errors import Fault, FaultKind
+from desired_state.manifests.inbound_rules import SELECTOR as INBOUND_SELECTOR
+from desired_state.manifests.inbound_rules import check_inbounds
 from desired_state.manifests.panel_url import WrongUrl, parse_panel_url
 from desired_state.manifests.positions import Path
 
@@ -19,6 +21,7 @@ COUNT: Path = ("spec", "nodes", "count")
 SELECTORS: dict[str, Path] = {
     "Tariff": ("spec", "nodes", "selector"),
     "Policy": ("spec", "selector"),
+    "Inbound": INBOUND_SELECTOR,
 }
 FLEET_ONLY: tuple[Path, ...] = (("spec", "guards", "fleetDeletes"), ("spec", "emailTemplate"))
 SECRETS = ("token", "username", "password", "totpSecret", "loginSecret")
@@ -40,6 +43,7 @@ def check_references(documents: Sequence[Loaded], *, is_complete: bool) -> list[
         *_doubled_policies(documents),
         *_fleet_values(documents),
         *_relative_paths(documents),
+        *check_inbounds(documents),
     ]
     # A document of unknown kind was perhaps meant as a node.
     labels = [document.labels for document in documents if document.kind in {"Node", ""}]

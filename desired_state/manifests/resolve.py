@@ -13,6 +13,12 @@ from typing import Any
 from desired_state.manifests.bundle import Bundle
 from desired_state.manifests.documents import Loaded
 from desired_state.manifests.fields import Secret
+from desired_state.manifests.inbound_kind import (
+    InboundDocument,
+    InboundTlsDocument,
+    RealityDocument,
+    Sniffing,
+)
 from desired_state.manifests.kinds import (
     Auth,
     Certificate,
@@ -23,7 +29,8 @@ from desired_state.manifests.kinds import (
     TariffDocument,
 )
 from desired_state.manifests.panel_url import parse_panel_url
-from desired_state.model.ids import NodeName, TariffName
+from desired_state.model.ids import InboundName, NodeName, TariffName
+from desired_state.model.inbound import TAG_PREFIX, InboundSpec, InboundTls, Reality
 from desired_state.model.node import AuthRefs, Match, NodeSpec, SecretRef, Tls, TlsKind
 from desired_state.model.policy import Policy
 from desired_state.model.quantities import Money
@@ -35,6 +42,7 @@ def resolve(documents: Iterable[Loaded], *, revision: str, source: str) -> Bundl
     nodes: list[NodeSpec] = []
     tariffs: list[Tariff] = []
     policies: list[PolicyDocument] = []
+    inbounds: list[InboundSpec] = []
     for document in documents:
         match document.typed:
             case NodeDocument() as node:
@@ -43,6 +51,8 @@ def resolve(documents: Iterable[Loaded], *, revision: str, source: str) -> Bundl
                 tariffs.append(_tariff(tariff))
             case PolicyDocument() as policy:
                 policies.append(policy)
+            case InboundDocument() as inbound:
+                inbounds.append(_inbound(inbound))
     fleet = next((p.spec for p in policies if not p.spec.selector), None)
     base = Policy() if fleet is None else _policy(fleet, Policy())
     return Bundle(
@@ -52,6 +62,7 @@ def resolve(documents: Iterable[Loaded], *, revision: str, source: str) -> Bundl
             replace(_policy(p.spec, base), name=p.metadata.name, selector=_pairs(p.spec.selector))
             for p in sorted(policies, key=lambda policy: policy.metadata.name)
         ),
+        inbounds=tuple(sorted(inbounds, key=lambda inbound: inbound.name)),
         email_template=None if fleet is None else fleet.email_template,
         revision=revision,
         source=source,
@@ -132,6 +143,45 @@ def _tariff(document: TariffDocument) -> Tariff:
         prices=tuple(Money(currency, amount) for currency, amount in sorted(spec.prices.items())),
         trial=spec.trial,
     )
+
+
+def _inbound(document: InboundDocument) -> InboundSpec:
+    spec, stream = document.spec, document.spec.stream
+    tag = spec.tag or f"{TAG_PREFIX}{document.metadata.name}"
+    reality, tls, sniffing = stream.reality, stream.tls, spec.sniffing
+    return InboundSpec(
+        name=InboundName(document.metadata.name),
+        protocol=spec.protocol,
+        port=spec.port,
+        tag=tag,
+        remark=spec.remark or tag,
+        labels=_pairs(spec.selector),
+        listen=spec.listen or "",
+        enable=spec.enable,
+        method=spec.method or "",
+        network=stream.network,
+        path=stream.path or "",
+        host=stream.host or "",
+        reality=None if reality is None else _reality(reality),
+        certificate=None if tls is None else _inbound_tls(tls),
+        sniffing=None if sniffing is None else _sniffing(sniffing),
+        flow=spec.flow,
+        deletion_policy=spec.deletion_policy,
+    )
+
+
+def _reality(reality: RealityDocument) -> Reality:
+    names = tuple(reality.server_names)
+    return Reality(reality.target, names, reality.short_ids, reality.fingerprint)
+
+
+def _inbound_tls(tls: InboundTlsDocument) -> InboundTls:
+    alpn = tuple(tls.alpn)
+    return InboundTls(tls.certificate_file, tls.key_file, tls.server_name or "", alpn)
+
+
+def _sniffing(sniffing: Sniffing) -> tuple[str, ...]:
+    return tuple(sniffing.dest_override) if sniffing.enabled else ()
 
 
 def _policy(spec: PolicySpecDocument, base: Policy) -> Policy:

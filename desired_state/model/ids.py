@@ -7,6 +7,8 @@ from typing import NewType
 
 NodeName = NewType("NodeName", str)
 TariffName = NewType("TariffName", str)
+InboundName = NewType("InboundName", str)
+"""Of a declared inbound; what a panel calls it is its tag."""
 KeyId = NewType("KeyId", str)
 SubscriptionId = NewType("SubscriptionId", str)
 PersonId = NewType("PersonId", int)

@@ -19,6 +19,8 @@ class DeleteReason(StrEnum):
     DRAINED = "drained"
     FAILED_OVER = "failed-over"
     """Its node was unreachable for so long that the key was placed elsewhere: a debt, paid on return."""
+    SURPLUS = "surplus"
+    """Its key lives on more nodes than its tariff is for."""
     WRITTEN_OFF = "written-off"
     """Its panel was declared gone for good, and came back with it."""
     UNMATCHED = "unmatched"

@@ -20,6 +20,7 @@ from desired_state.model.ownership import Ownership
 from desired_state.queries.blocked import list_blocked
 from desired_state.queries.events import list_events
 from desired_state.queries.fleet import NodeSummary, node_summary
+from desired_state.queries.inbounds import InboundOnNode, inbounds_of
 from desired_state.queries.requests import RequestView, open_requests
 from desired_state.queries.views import BlockedView, EventView
 from desired_state.store.convert import node_from
@@ -141,6 +142,7 @@ class NodeDetail:
     bound_at: datetime | None
     guid: str | None
     inbounds: tuple[InboundView, ...]
+    declared_inbounds: tuple[InboundOnNode, ...]
     blocked: tuple[BlockedView, ...]
     requests: tuple[RequestView, ...]
     cycles: tuple[CycleView, ...]
@@ -164,6 +166,7 @@ async def show_node(session: AsyncSession, name: NodeName) -> NodeDetail | None:
         bound_at=None if status is None else status.bound_at,
         guid=None if status is None else status.bound_guid,
         inbounds=await _inbounds(session, name),
+        declared_inbounds=await inbounds_of(session, name),
         blocked=await list_blocked(session, node=name),
         requests=await open_requests(session, node=name),
         cycles=await _cycles(session, name),

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from desired_state.model.ids import PaymentId, PersonId, PurchaseId
 from desired_state.model.payment import Payment, PaymentState
 from desired_state.model.person import Person
-from desired_state.model.purchase import Purchase
+from desired_state.model.purchase import Purchase, PurchaseState
 from desired_state.store.convert_shop import payment_from, person_from, purchase_from
 from desired_state.store.tables.desired import PersonRow
 from desired_state.store.tables.shop import PaymentRow, PurchaseRow
@@ -66,6 +66,34 @@ async def show_payment(session: AsyncSession, payment: PaymentId) -> PaymentView
     """Read one payment; None where there is none."""
     found = (await session.execute(_joined().where(PaymentRow.id == payment))).first()
     return None if found is None else _view(*found)
+
+
+async def list_purchases(
+    session: AsyncSession,
+    *,
+    person: PersonId | None = None,
+    state: PurchaseState | None = None,
+    limit: int = MOST,
+) -> tuple[Purchase, ...]:
+    """Read orders, the newest first: those that were never paid, too.
+
+    Args:
+        session: any transaction.
+        person: only theirs.
+        state: only those that came so far.
+        limit: how many at most.
+    """
+    query = select(PurchaseRow).order_by(PurchaseRow.revision.desc(), PurchaseRow.id).limit(limit)
+    if person is not None:
+        query = query.where(PurchaseRow.person_id == person)
+    taken_back = PurchaseRow.taken_back_at.is_not(None)
+    fulfilled = PurchaseRow.fulfilled_at.is_not(None)
+    if state is PurchaseState.TAKEN_BACK:
+        query = query.where(taken_back)
+    elif state is not None:
+        wanted = fulfilled if state is PurchaseState.FULFILLED else ~fulfilled
+        query = query.where(wanted, ~taken_back)
+    return tuple([purchase_from(row) for row in await session.scalars(query)])
 
 
 async def show_purchase(session: AsyncSession, purchase: PurchaseId) -> Purchase | None:

@@ -5,6 +5,7 @@ there is to even out (`queries.balance`).
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,14 +51,16 @@ async def read_placement_inputs(session: AsyncSession, now: datetime) -> Placeme
     moves = await _moves(session, placed_at)
     nodes = await read_node_states(session)
     policies = await read_policies(session)
+    keys = await _keys(session)
     asked = {move.key for move in moves} | _waits_for_proof(nodes, policies, placements)
+    asked |= _crowded(keys, placements)
     return PlacementInputs(
-        keys=await _keys(session),
+        keys=keys,
         nodes=nodes,
         placements=placements,
         policies=policies,
         moves=moves,
-        live=await _live(session, asked),
+        live=await live_on(session, asked),
         balance=await read_balance(session, policies, placements, now),
         adopted=await _adopted(session),
     )
@@ -76,6 +79,17 @@ def _waits_for_proof(
         and policy_for(policies, state.node.spec.labels).move_order is MoveOrder.CREATE_FIRST
     }
     return {p.key for p in placements if p.leaving is None and (p.node in slow or is_overlap(p))}
+
+
+def _crowded(keys: tuple[Key, ...], placements: tuple[Placement, ...]) -> set[KeyId]:
+    """Keys that live on more nodes than they are owed: which ones stay depends on where they are live."""
+    lives = Counter(p.key for p in placements if p.leaving is None)
+    several = {name for name, number in lives.items() if number > 1}
+    return {
+        key.id
+        for key in keys
+        if key.id in several and key.nodes.count is not None and lives[key.id] > key.nodes.count
+    }
 
 
 async def _keys(session: AsyncSession) -> tuple[Key, ...]:
@@ -196,7 +210,7 @@ async def _adopted(session: AsyncSession) -> dict[KeyId, tuple[NodeName, ...]]:
     return nodes
 
 
-async def _live(session: AsyncSession, keys: set[KeyId]) -> frozenset[tuple[KeyId, NodeName]]:
+async def live_on(session: AsyncSession, keys: set[KeyId]) -> frozenset[tuple[KeyId, NodeName]]:
     """Read where these keys are proved to exist in their present generation."""
     if not keys:
         return frozenset()

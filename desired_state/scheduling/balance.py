@@ -180,8 +180,12 @@ def is_overlap(placement: Placement) -> bool:
     return placement.replaces is None and placement.reason.startswith(_FROM)
 
 
-def end_overlap(draft: Draft, key: Key, live: Live) -> None:
-    """End the old placement of a create-first rebalance once the new one is proved live."""
+def end_overlap(draft: Draft, key: Key, live: Live) -> bool:
+    """End the old placement of a create-first rebalance once the new one is proved live.
+
+    Returns:
+        Whether the key has two placements for that.
+    """
     lives = draft.lives(key.id)
     for name in lives:
         reason = draft.own(key.id)[name].reason
@@ -192,4 +196,5 @@ def end_overlap(draft: Draft, key: Key, live: Live) -> None:
             draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
         else:
             draft.waits = True
-        return
+        return True
+    return False

@@ -10,6 +10,7 @@ from dataclasses import replace
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason, Placement
+from desired_state.scheduling.eligible import render_labels
 from desired_state.scheduling.result import (
     BalanceStep,
     Move,
@@ -86,6 +87,15 @@ class Draft:
         room.keys += 1
         self.add(placement)
         return None
+
+    def place_everywhere(self, key: Key) -> None:
+        """Place a key that is to live on every node on those that take it and do not hold it yet."""
+        if key.pinned is not None or key.nodes.count is not None:
+            return
+        reason = f"all of {render_labels(key.nodes.labels)}"
+        for room in self.rooms.covered(key.nodes.labels):
+            if room.name not in self.own(key.id):
+                self.try_place(Placement(key.id, room.name, reason))
 
     def add(self, placement: Placement) -> None:
         """Place a key on a node that `Rooms.pick` has counted it on."""

@@ -7,7 +7,7 @@ is a debt of the node. Not here: rebalance, what a person asks of one key.
 | the key is                | drained node                              | node given up           |
 | ------------------------- | ----------------------------------------- | ----------------------- |
 | `count: N`                | another node, then (or first) off this one | another node, off this one |
-| `count: all`              | off this one, if it lives on another      | stays: nothing to gain  |
+| `count: all`              | off this one, if another takes it         | stays: nothing to gain  |
 | pinned to it              | stays, with the reason                    | stays, with the reason  |
 | without a node to take it | stays, with the reason                    | stays, with the reason  |
 """
@@ -86,6 +86,8 @@ def leave_nodes(
     for name, key_id in draft.residents(left):
         key = keys.get(key_id)
         if key is not None and key.is_wanted:
+            if name not in lost:
+                draft.place_everywhere(key)
             others = tuple(other for other in draft.lives(key_id) if other != name)
             _leave(draft, _Leaving(key, rooms[name], others, name in lost), live)
     return lost

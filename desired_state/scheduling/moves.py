@@ -14,6 +14,7 @@ from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.result import Move
+from desired_state.scheduling.surplus import is_crowded
 
 Live = Container[tuple[KeyId, NodeName]]
 
@@ -38,6 +39,8 @@ def make_move(draft: Draft, key: Key, move: Move, live: Live) -> None:
         source = lives[0]
     if source is None or source not in lives or source == move.to_node:
         return
+    if move.to_node is None and is_crowded(draft, key):
+        return  # It has more nodes than it is owed: this one is the first that goes.
     if _must_stay(draft, key, source):
         reason = f"the key is to live on every node, and {source} is one: cordon or drain the node"
         draft.refuse_move(move, reason)

@@ -2,8 +2,8 @@
 
 Called at the start of `plan` and `reconcile now`, and by the scheduler's job. Its answer is a list of
 what to write; the same inputs in any order give the same answer, and a second run on its own answer
-adds nothing. Not here: drain and failover (`leave`), rebalance (`balance`), moves that persons ask for
-(`moves`), which end placements for reasons of their own.
+adds nothing. Not here: drain and failover (`leave`), keys on too many nodes (`surplus`), rebalance
+(`balance`), moves that persons ask for (`moves`), which end placements for reasons of their own.
 
 | a key that is          | and lives         | gets                                                |
 | ---------------------- | ----------------- | --------------------------------------------------- |
@@ -12,6 +12,7 @@ adds nothing. Not here: drain and failover (`leave`), rebalance (`balance`), mov
 | wanted, `count: all`   | anywhere          | every eligible node that it is not on               |
 | wanted and pinned      | nowhere           | that node, if it is eligible; its labels do not matter |
 | wanted                 | on enough nodes   | nothing: it stays, even where labels fit no more    |
+| wanted, `count: N`     | on more than N    | the worst of them ended, once the others are live   |
 | adopted                | not where it was  | that node, whatever else keeps new keys off it      |
 | told to move by a person | on the old node | another placement that replaces the old one         |
 """
@@ -24,13 +25,14 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import Policy
-from desired_state.scheduling.balance import NOTHING, Balance, end_overlap, even_out
+from desired_state.scheduling.balance import NOTHING, Balance, even_out
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import NodeState, count_keys, render_labels
 from desired_state.scheduling.leave import leave_nodes
 from desired_state.scheduling.moves import make_move, order_of_moves
 from desired_state.scheduling.result import Move, PlacementResult
 from desired_state.scheduling.rooms import Rooms
+from desired_state.scheduling.surplus import end_surplus, sources_of
 
 
 def place_keys(  # noqa: PLR0913 - one argument a kind of fact
@@ -66,32 +68,31 @@ def place_keys(  # noqa: PLR0913 - one argument a kind of fact
     for key in known.values():
         if not key.is_wanted:
             draft.end_all(key.id, DeleteReason.REVOKED)
-    for move in sorted(moves, key=order_of_moves):
+    asked = sorted(moves, key=order_of_moves)
+    for move in asked:
         moved = known.get(move.key)
         if moved is not None and moved.is_wanted:
             make_move(draft, moved, move, live)
     lost = leave_nodes(draft, known, live, now)
+    end_surplus(draft, wanted, sources_of(asked), live)
     draft.rooms.forget_order()
     for key in wanted:
         if key.id in adopted:
             _fill_adopted(draft, key, adopted[key.id])
-        _fill(draft, key, live)
+        _fill(draft, key)
     even_out(draft, known, tuple(policies), balance)
     if lost:
         draft.free(lost)
     return draft.result()
 
 
-def _fill(draft: Draft, key: Key, live: Container[tuple[KeyId, NodeName]]) -> None:
+def _fill(draft: Draft, key: Key) -> None:
     if key.pinned is not None:
         _fill_pinned(draft, key, key.pinned)
     elif key.nodes.count is None:
         _fill_all(draft, key)
     else:
-        missing = key.nodes.count - len(draft.lives(key.id))
-        if missing < 0:
-            end_overlap(draft, key, live)
-        _fill_some(draft, key, missing)
+        _fill_some(draft, key, key.nodes.count - len(draft.lives(key.id)))
 
 
 def _fill_adopted(draft: Draft, key: Key, nodes: tuple[NodeName, ...]) -> None:
@@ -116,14 +117,10 @@ def _fill_pinned(draft: Draft, key: Key, node: NodeName) -> None:
 
 
 def _fill_all(draft: Draft, key: Key) -> None:
-    covered = draft.rooms.covered(key.nodes.labels)
-    reason = f"all of {render_labels(key.nodes.labels)}"
-    for room in covered:
-        if room.name not in draft.own(key.id):
-            draft.try_place(Placement(key.id, room.name, reason))
+    draft.place_everywhere(key)
     # Refusals of single nodes are told by `explain_key`: the key is short when it lives nowhere.
     if not draft.lives(key.id):
-        draft.say_short(key, max(1, len(covered)))
+        draft.say_short(key, max(1, len(draft.rooms.covered(key.nodes.labels))))
 
 
 def _fill_some(draft: Draft, key: Key, missing: int) -> None:

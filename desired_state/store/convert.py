@@ -20,6 +20,7 @@ from desired_state.model.ids import (
     SubscriptionId,
     TariffName,
 )
+from desired_state.model.inbound import InboundSpec
 from desired_state.model.key import Key
 from desired_state.model.node import Mode, Node, NodeOverrides, NodeSpec, Recovery
 from desired_state.model.placement import DeleteReason, Placement
@@ -39,13 +40,13 @@ from desired_state.store.tables.desired import (
 )
 from desired_state.store.tables.status import KeyUsageRow, PlacementRow, RemoteGenerationRow
 
-T = TypeVar("T", bound=NodeSpec | Tariff | Policy)
+T = TypeVar("T", bound=NodeSpec | Tariff | Policy | InboundSpec)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (NodeSpec, Tariff, Policy)
+    kind: TypeAdapter(kind) for kind in (NodeSpec, Tariff, Policy, InboundSpec)
 }
 
 
-def spec_to_json(value: NodeSpec | Tariff | Policy) -> dict[str, Any]:
+def spec_to_json(value: NodeSpec | Tariff | Policy | InboundSpec) -> dict[str, Any]:
     """Turn a declared value into what its row keeps."""
     return cast("dict[str, Any]", _ADAPTERS[type(value)].dump_python(value, mode="json"))
 

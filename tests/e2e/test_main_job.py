@@ -16,7 +16,7 @@ NODE_OF_A_RUN = {
     "family": "str", "xray": "str", "rounds": "int", "created": "int", "deleted": "int",
     "updated": "int", "healed": "int", "verified": "int", "withheld": "int", "foreign": "int",
     "quarantined": "int", "writes": "int", "looks": "int", "duration_s": "float",
-    "plan_digest": "str", "actions": [], "waiting": [], "refused": [], "blocked": [],
+    "plan_digest": "str", "actions": [], "waiting": [], "inbounds": [], "refused": [], "blocked": [],
     "conditions": [CONDITION],
 }  # fmt: skip
 TOTALS = dict.fromkeys(
@@ -147,6 +147,7 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
             "id": "int", "bound": "bool", "protocol": "str", "port": "int", "tag": "str",
             "remark": "str", "enable": "bool", "flow": "str",
         }],
+        "declared_inbounds": [],
         "blocked": [], "requests": [], "debt": {"keys": "int", "since": "null"}, "progress": [],
         "events": [{
             "at": "str", "last_at": "str", "times": "int", "name": "str", "key": "str",

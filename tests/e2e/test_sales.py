@@ -253,13 +253,23 @@ async def test_a_trial_is_given_once_and_another_tariff_takes_over(operator, sta
     )
     await operator.ask("reconcile", "now")
     before = clients(old), clients(new)
+    asked = ("subscriptions", "change", given["subscription"], "--tariff", "year", "--diff")
+    told = await operator.ask(*asked, code=2)
 
     bought = await sell(
         operator, "--subscription", given["subscription"], telegram="7004", tariff="year"
     )
     await operator.ask("reconcile", "now")
     shown = await operator.ask("subscriptions", "show", given["subscription"])
+    ordered = await operator.ask("purchases", "list")
+    again = await operator.ask(*asked)
 
+    assert [["old", "new"], [], []] == [
+        sorted(told["keys"][0][name], reverse=True) for name in ("stays", "leaves", "gets")
+    ]
+    assert ("try", "year", 5) == (*told["tariff"].values(), told["devices"]["after"])
+    assert ["change", "trial"] == [one["kind"] for one in ordered["purchases"]]
+    assert {"before": "year", "after": "year"} == again["tariff"]
     assert ("conflict", "change") == (twice["error"]["code"], bought["kind"])
     assert (365, "year", None) == (shown["days_left"], shown["tariff"], shown["bytes_left"])
     assert before == (clients(old), clients(new))

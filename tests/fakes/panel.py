@@ -19,6 +19,7 @@ from controller.core.observed import (
 )
 from desired_state.model.ids import InboundId, NodeName
 from tests.fakes import panel_rules
+from tests.fakes.inbounds import apply_inbound
 from tests.fakes.xray import FakeXray, restarted, upgraded
 
 GUIDS_SINCE: Version = (3, 3, 0)
@@ -53,7 +54,8 @@ class FakePanel:
     `entries` by a running number: up to 3.0.2 one per client and inbound, from 3.1.0 one per record.
     `doubled`: emails that were stored twice in a way that no look shows (3.1.0 to 3.4.2).
     `stubborn`: a bulk delete skips these. `undeletable`: every delete of them is refused.
-    `created`, `deleted`: how often each email came into being and was removed by a write.
+    `created`, `deleted`: how often each email came into being and was removed by a write; `added`,
+    `dropped`: the same of declared inbounds by name. `last_inbound`: highest id that was given to one.
     """
 
     node: NodeName
@@ -68,6 +70,11 @@ class FakePanel:
     created: Counter[str] = field(default_factory=Counter)
     deleted: Counter[str] = field(default_factory=Counter)
     updated: Counter[str] = field(default_factory=Counter)
+    added: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    last_inbound: int = 0
+    own_inbounds: frozenset[InboundId] = frozenset()
+    """That x3fleet made."""
     calls: int = 0
     """Writes that arrived."""
     process: FakeXray = FakeXray()
@@ -102,6 +109,8 @@ class FakePanel:
         twin.created, twin.deleted, twin.updated = (
             self.created.copy(), self.deleted.copy(), self.updated.copy(),
         )  # fmt: skip
+        twin.added, twin.dropped = self.added.copy(), self.dropped.copy()
+        twin.last_inbound, twin.own_inbounds = self.last_inbound, self.own_inbounds
         twin.process, twin.restarts = self.process, self.restarts
         twin.calls, twin._next, twin._look = self.calls, self._next, self._look
         twin._older, twin._backup = self._older, self._backup
@@ -158,7 +167,8 @@ class FakePanel:
         before, entries = self.look(), dict(self.entries)
         self._within_call = True
         try:
-            outcome = panel_rules.apply(self, write)
+            rules = panel_rules.apply if write.inbound is None else apply_inbound
+            outcome = rules(self, write)
         finally:
             self._within_call = False
         self.process = self.process.told(self, entries)
@@ -246,6 +256,11 @@ class FakePanel:
                     down_bytes=client.down_bytes + down_bytes,
                 ),
             )
+
+    def next_inbound(self) -> InboundId:
+        """Give out the next id of an inbound."""
+        self.last_inbound = max(self.last_inbound, *self.inbounds, 0) + 1
+        return InboundId(self.last_inbound)
 
     def set_inbound(self, inbound: ObservedInbound) -> None:
         """Add an inbound or replace the one with its id."""

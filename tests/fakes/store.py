@@ -13,7 +13,16 @@ from datetime import datetime, timedelta
 
 from controller.core import effects as fx
 from controller.core.conditions import NodeStatus
-from controller.core.desired import Approval, BoundInbound, Desired, Heal, KeyOnNode, NodeRequest
+from controller.core.desired import (
+    Approval,
+    BoundInbound,
+    DeclaredInbound,
+    Desired,
+    Heal,
+    KeyOnNode,
+    ManagedInbound,
+    NodeRequest,
+)
 from desired_state.model.adoption import AdoptedClient
 from desired_state.model.generation import JournalRow, JournalState
 from desired_state.model.ids import (
@@ -109,6 +118,8 @@ class FakeStore:
     adopted: dict[tuple[NodeName, Email], AdoptedClient] = field(default_factory=dict)
     released: dict[tuple[NodeName, Email], KeyId] = field(default_factory=dict)
     materials: dict[tuple[KeyId, Generation], bytes] = field(default_factory=dict)
+    inbounds: dict[tuple[NodeName, str], DeclaredInbound] = field(default_factory=dict)
+    managed: dict[tuple[NodeName, str], ManagedInbound] = field(default_factory=dict)
     heals: tuple[tuple[NodeName, Email, datetime], ...] = ()
     budget: tuple[Deletes, ...] = ()
     events: tuple[tuple[NodeName, fx.Event], ...] = ()
@@ -127,7 +138,7 @@ class FakeStore:
         twin.nodes = {name: copy(row) for name, row in self.nodes.items()}
         for name in (
             "keys", "subscriptions", "placements", "journal", "gone_at", "counters",
-            "counter_bases", "_readings", "adopted", "released", "materials",
+            "counter_bases", "_readings", "adopted", "released", "materials", "inbounds", "managed",
         ):  # fmt: skip
             setattr(twin, name, dict(getattr(self, name)))
         return twin
@@ -194,6 +205,12 @@ class FakeStore:
             journal=tuple(sorted(live, key=lambda r: r.email)),
             tombstones=self._tombstones(row.name, rows, now),
             generations={k: self.keys[k].generation for k in known if k in self.keys},
+            inbounds=tuple(
+                one
+                for (node, name), one in sorted(self.inbounds.items())
+                if node == row.name and (not one.leaving or (node, name) in self.managed)
+            ),
+            managed=tuple(m for (node, _), m in sorted(self.managed.items()) if node == row.name),
             adopted=adopted,
             released=frozenset(
                 email.lower()
@@ -288,6 +305,8 @@ class FakeStore:
                 self._upsert(effect.rows, now)
                 tried = effect.tried if isinstance(effect, fx.RecordRows) else ()
                 self.heals += tuple((row.name, email, now) for email in tried)
+            case fx.RecordInbounds():
+                self._record_inbounds(effect)
             case fx.TakeOver():
                 self._upsert(tuple(taken.row for taken in effect.taken), now)
             case fx.GiveBack():
@@ -310,6 +329,13 @@ class FakeStore:
                 self.gone_at.setdefault(place, now)
             else:
                 self.gone_at.pop(place, None)
+
+    def _record_inbounds(self, effect: fx.RecordInbounds) -> None:
+        for row in effect.rows:
+            self.managed[effect.node, row.name] = row
+        for name in effect.gone:
+            del self.managed[effect.node, name]
+        self.events += tuple((effect.node, event) for event in effect.events)
 
     def _give_back(self, effect: fx.GiveBack) -> None:
         for row in effect.rows:

@@ -278,7 +278,7 @@ class World:
     def _may_write(self, node: NodeName, verb: fx.Verb) -> bool:
         """The worker asks for the mode again before each write."""
         mode = self.store.nodes[node].mode
-        removes = verb in (fx.Verb.DELETE, fx.Verb.DETACH)
+        removes = verb in (fx.Verb.DELETE, fx.Verb.DETACH, fx.Verb.DROP_INBOUND)
         return mode is Mode.ENFORCE or (mode is Mode.UPSERT_ONLY and not removes)
 
     def _deliver(self, node: NodeName, when: Fault) -> None:

@@ -246,6 +246,8 @@ class Explorer:
 
 
 def _may_arrive(world: World) -> bool:
+    if any(row.sent_at is not None for row in world.store.managed.values()):
+        return True
     return any(
         row.create_unknown_at is not None and row.state is not JournalState.GONE
         for row in world.store.journal.values()

@@ -27,6 +27,8 @@ class Facts:
     bound: tuple[object, ...]
     conditions: tuple[object, ...]
     doubled: tuple[str, ...]
+    inbounds: tuple[object, ...]
+    managed: tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ def facts(world: World) -> Facts:
             for n, row in world.store.nodes.items()
         ),
         doubled=tuple(sorted(e for panel in world.panels.values() for e in panel.doubled)),
+        inbounds=tuple(
+            (name, one.id, one.protocol, one.port, one.tag, one.remark, one.enable, one.stream)
+            for name, panel in world.panels.items()
+            for one in panel.inbounds.values()
+        ),
+        managed=tuple(
+            (*place, row.state.value, row.reason, row.inbound_id, row.port, row.sent_at is None)
+            for place, row in sorted(world.store.managed.items())
+        ),
     )  # fmt: skip
 
 
@@ -84,7 +95,9 @@ def counts(world: World) -> Counts:
     touched: set[tuple[str, str]] = set()
     for name, panel in world.panels.items():
         created.update({(name, email): n for email, n in panel.created.items()})
+        created.update({(name, f"inbound {one}"): n for one, n in panel.added.items()})
         deleted.update({(name, email): n for email, n in panel.deleted.items()})
+        deleted.update({(name, f"inbound {one}"): n for one, n in panel.dropped.items()})
         touched |= {(name, email) for email in (*panel.created, *panel.deleted, *panel.updated)}
     for place in kept:
         created.pop(place, None)
@@ -104,7 +117,16 @@ def check_end(world: World, clean: Facts, *, may_never_be: bool = False) -> None
         now, clean = without_tombstones(now), without_tombstones(clean)
     if now == clean:
         return
-    for name in ("clients", "journal", "placements", "bound", "conditions", "doubled"):
+    for name in (
+        "clients",
+        "journal",
+        "placements",
+        "bound",
+        "conditions",
+        "doubled",
+        "inbounds",
+        "managed",
+    ):
         have, want = getattr(now, name), getattr(clean, name)
         if have != want:
             raise Violation(f"L1: {name} differ: {_difference(have, want)}")

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from controller.core import effects as fx
-from controller.core.observed import NotObserved, ObservedClient
+from controller.core.observed import NotObserved, ObservedClient, ObservedInbound
 from controller.core.turn import MOST_DOUBTS
 from desired_state.model.generation import JournalState
-from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.ids import InboundId, KeyId, NodeName
 from desired_state.model.node import Mode
 from desired_state.model.ownership import EmailParts
 from tests.fakes.panel import GUIDS_SINCE, FakePanel
 from tests.fakes.store import OWNERSHIP
 from tests.fakes.world import World
 
-REMOVING = (fx.Verb.DELETE, fx.Verb.DETACH)
+REMOVING = (fx.Verb.DELETE, fx.Verb.DETACH, fx.Verb.DROP_INBOUND)
 UNKNOWN_CREATE_WAIT_S = 60
 
 
@@ -48,6 +48,7 @@ class _TurnSoFar:
     allowed: set[str] = field(default_factory=set)
     draining: bool = False
     foreign_before: dict[int, ObservedClient] = field(default_factory=dict)
+    inbounds_before: dict[InboundId, ObservedInbound] = field(default_factory=dict)
     extras_before: dict[str, object] = field(default_factory=dict)
     served_before: frozenset[KeyId] = frozenset()
 
@@ -121,6 +122,7 @@ class Safety:
         if row.guid and panel.version >= GUIDS_SINCE and panel.guid != row.guid:
             raise Violation(f"S4: {write.verb} on panel {panel.guid}, bound to {row.guid}")
         turn.foreign_before = panel.foreign()
+        turn.inbounds_before = _foreign_inbounds(panel)
         for member in write.members:
             _names_no_foreigner(panel, write, member)
         if write.verb is fx.Verb.UPDATE:
@@ -148,6 +150,9 @@ class Safety:
     def _after_write(self, panel: FakePanel, write: fx.Write) -> None:
         if panel.foreign() != self._turn.foreign_before:
             raise Violation(f"S1: {write.verb} changed a foreign client")
+        if _foreign_inbounds(panel) != self._turn.inbounds_before:
+            raise Violation(f"S1: {write.verb} changed an inbound that nobody declared")
+        _keys_are_kept(panel)
         for client in panel.ours():
             extra = self._turn.extras_before.get(client.email)
             if extra is not None and client.raw.get("extra") != extra:
@@ -171,6 +176,20 @@ class Safety:
             since = gone.row.create_unknown_at
             if since and (world.clock.now - since).total_seconds() < UNKNOWN_CREATE_WAIT_S:
                 raise Violation(f"S3: {gone.row.email} finalised too soon after its unknown create")
+
+
+def _foreign_inbounds(panel: FakePanel) -> dict[InboundId, ObservedInbound]:
+    return {i: one for i, one in panel.inbounds.items() if i not in panel.own_inbounds}
+
+
+def _keys_are_kept(panel: FakePanel) -> None:
+    """What the server was given when it was created stays, and nothing of ours stands there twice."""
+    ports = [one.port for one in panel.inbounds.values()]
+    if len(ports) != len(set(ports)):
+        raise Violation(f"S1: two inbounds on one port: {sorted(ports)}")
+    for i in panel.own_inbounds & panel.inbounds.keys():
+        if '"privateKey": "kept"' not in panel.inbounds[i].stream:
+            raise Violation(f"S1: inbound {i} lost its key")
 
 
 def one_generation(panel: FakePanel) -> None:

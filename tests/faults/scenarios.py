@@ -4,7 +4,6 @@ Each builder arranges a settled world, then lets people (or panels) act; the exp
 there. Callers: the explorer, mutants. Not here: faults, what must hold.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,13 +20,14 @@ from tests.fakes.panel import SS_2022, TROJAN, VLESS, VMESS, FakePanel
 from tests.fakes.people import DE, NL, key_id
 from tests.fakes.store import OWNERSHIP
 from tests.fakes.world import World
+from tests.faults import inbound_scenarios as declared
+from tests.faults.settling import settle
 
 V29, V30, V31, V32, V36 = (2, 9, 4), (3, 0, 2), (3, 1, 0), (3, 2, 8), (3, 6, 0)
 V28: Version = (2, 8, 11)
 V34: Version = (3, 4, 2)
 MAIN: tuple[Version, ...] = (V29, V32, V36)
 EVERY: tuple[Version, ...] = (V28, V29, V30, V31, V32, V34, V36)
-SETTLING_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,6 @@ def settled(version: Version, letters: str, *inbounds: ObservedInbound) -> World
     for letter in letters:
         people.want(world.store, letter)
     return settle(world)
-
-
-def settle(world: World) -> World:
-    """Run rounds until one writes nothing; then forget what was counted."""
-    for _ in range(SETTLING_ROUNDS):
-        before = world.writes()
-        world.round()
-        if world.writes() == before:
-            break
-    else:
-        raise AssertionError(f"a world without faults did not settle in {SETTLING_ROUNDS} rounds")
-    for panel in world.panels.values():
-        panel.created, panel.deleted, panel.updated = Counter(), Counter(), Counter()
-    return world
 
 
 def email_of(version: Version, letter: str, generation: int = 1, inbound: int = 1) -> str:
@@ -554,4 +540,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("adopted and revoked at once", adopted_and_revoked_before_it_was_seen, EVERY),
     Scenario("adopted and deleted by hand", adopted_and_deleted_by_hand, EVERY),
     Scenario("released", released, EVERY, pairs=(V36,)),
+    Scenario("inbound missing", declared.inbound_missing, EVERY, pairs=(V29, V36)),
+    Scenario("only inbound missing", declared.only_inbound_missing, (*MAIN, V30)),
+    Scenario("inbound changed", declared.inbound_changed, EVERY, pairs=(V36,)),
+    Scenario("inbound leaves", declared.inbound_leaves, EVERY, pairs=(V29,)),
+    Scenario("inbound leaves with a guest", declared.inbound_leaves_with_a_guest, (V29, V36)),
+    Scenario("inbound in the way", declared.inbound_in_the_way, (V29, V36)),
+    Scenario("inbound deleted by hand", declared.inbound_deleted_by_hand, (*MAIN, V31)),
 )

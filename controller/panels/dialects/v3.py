@@ -219,7 +219,7 @@ def _is_wide(verb: Verb, features: Features) -> bool:
             return features.bulk_enable
         case Verb.ATTACH | Verb.DETACH:
             return features.bulk_attach
-        case Verb.UPDATE | Verb.RESTART:
+        case _:
             return False
 
 
@@ -241,8 +241,8 @@ def _single(write: Write, features: Features) -> Call | Impossible:
                 member, raw, has_group=features.has_group, skips_equal=features.skips_equal
             )
             return Call(path, body)
-        case Verb.RESTART:
-            return Impossible("a restart names no client")
+        case _:
+            return Impossible(f"{write.verb} names no client")
 
 
 def _wide(write: Write, features: Features) -> Call | Impossible:

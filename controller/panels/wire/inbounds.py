@@ -52,6 +52,10 @@ class Listed(Protocol):
         """Whether it is on."""
 
     @property
+    def sniffing(self) -> str | dict[str, Any] | None:
+        """JSON in text up to 3.0.2, an object from 3.1.0 on."""
+
+    @property
     def up(self) -> int:
         """Bytes that its clients have sent."""
 
@@ -101,6 +105,10 @@ def _or_zero(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's o
     return _or_none(value, handler) or 0
 
 
+def _or_empty(value: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's own handler
+    return _or_none(value, handler) or ""
+
+
 class _Inbound(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -120,6 +128,7 @@ class StringInbound(_Inbound):
 
     settings: str = ""
     stream: str = Field(default="", alias="streamSettings")
+    sniffing: Annotated[str, WrapValidator(_or_empty)] = ""
     rows: list[TrafficRow] | None = Field(default=None, alias="clientStats")
 
 
@@ -142,6 +151,7 @@ class NestedInbound(_Inbound):
     stream: Annotated[dict[str, Any] | None, WrapValidator(_or_none)] = Field(
         default=None, alias="streamSettings"
     )
+    sniffing: Annotated[dict[str, Any] | None, WrapValidator(_or_none)] = None
 
     def slim(self) -> SlimInbound:
         """Part the clients from the rest."""
@@ -186,6 +196,7 @@ def observe_inbound(
         listen=inbound.listen,
         settings=to_json(others).decode(),
         stream=to_json(stream).decode(),
+        sniffing=_as_text(inbound.sniffing),
         carried_bytes=inbound.up + inbound.down,
     )
 
@@ -209,6 +220,10 @@ def _protocol(name: str, settings: Mapping[str, Any]) -> str:
     if name == "hysteria" and settings.get("version") == 2:
         return "hysteria2"
     return name
+
+
+def _as_text(value: str | dict[str, Any] | None) -> str:
+    return value if isinstance(value, str) else to_json(value or {}).decode()
 
 
 def _text(value: object) -> str:

@@ -79,12 +79,14 @@ class TypedInbound(_Inbound, gc=False):
 
     settings: str = ""
     stream: str = msgspec.field(default="", name="streamSettings")
+    sniffing: str = ""
     rows: list[Row] | None = msgspec.field(default=None, name="clientStats")
 
 
 class _SlimInbound(_Inbound, gc=False):
     settings: dict[str, Raw] | None = None
     stream: dict[str, Any] | None = msgspec.field(default=None, name="streamSettings")
+    sniffing: dict[str, Any] | None = None
 
 
 class _SlimInbounds(Struct, gc=False):

@@ -8,11 +8,20 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.schema import BLANK_SCHEMA
 
 from desired_state.store.migrate import prepare_schemas
-from desired_state.store.tables import adoption, backups, desired, forgotten, measures, shop, status
+from desired_state.store.tables import (
+    adoption,
+    backups,
+    desired,
+    forgotten,
+    inbounds,
+    measures,
+    shop,
+    status,
+)
 from desired_state.store.tables.types import Base
 from desired_state.store.version import VERSION_SCHEMA
 
-TABLES = (adoption, backups, desired, forgotten, measures, shop, status)
+TABLES = (adoption, backups, desired, forgotten, inbounds, measures, shop, status)
 """Imported so that the metadata is complete."""
 
 

@@ -314,7 +314,7 @@ def test_nothing_is_asked_that_panels_answer_differently_by_version() -> None:
 
 def test_every_verb_has_an_answer_in_every_family() -> None:
     for version in ("2.3.15", "3.0.0", "3.1.0", "3.6.0"):
-        for verb in Verb:
+        for verb in (v for v in Verb if not v.endswith("-inbound")):
             found = call(version, verb, replace(MEMBER, current=HELD))
 
             is_foreign = version < "3.1" and verb in (Verb.ATTACH, Verb.DETACH)

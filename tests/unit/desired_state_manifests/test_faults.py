@@ -19,7 +19,7 @@ from desired_state.manifests.errors import ManifestError, ManifestSchemaError, M
             "services: {}\n",
             [
                 "f.yaml:1:1: apiVersion: must be 'x3fleet/v1'",
-                "f.yaml:1:1: kind: is missing (one of Node, Tariff, Policy)",
+                "f.yaml:1:1: kind: is missing (one of Node, Tariff, Policy, Inbound)",
             ],
             id="something-else",
         ),

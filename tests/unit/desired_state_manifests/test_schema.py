@@ -46,7 +46,7 @@ def test_the_schema_knows_every_kind_and_only_these() -> None:
         for part in manifest_schema()["anyOf"]
     }
 
-    assert {"Node", "Tariff", "Policy"} == kinds == set(KINDS)
+    assert {"Node", "Tariff", "Policy", "Inbound"} == kinds == set(KINDS)
 
 
 def test_no_mapping_takes_unknown_names_and_nothing_takes_null() -> None:

@@ -118,10 +118,37 @@ def test_a_placement_is_never_moved_by_itself(node, key, placed, change) -> None
     assert PlacementResult() == result
 
 
-def test_a_lower_count_ends_nothing(node, key, placed) -> None:
+def test_a_lower_count_waits_until_what_stays_is_proved_live(node, key, placed) -> None:
+    """A customer who changes to a smaller tariff is served all the time."""
     present = [placed("k1", "nl-1"), placed("k1", "nl-2")]
+    nodes = [node("nl-1", priority=50), node("nl-2")]
 
-    assert PlacementResult() == place_keys([key(count=1)], [node("nl-1"), node("nl-2")], present)
+    waits = place_keys([key(count=1)], nodes, present, live={("k1", "nl-3")})
+    done = place_keys([key(count=1)], nodes, present, live={("k1", "nl-1"), ("k1", "nl-2")})
+
+    assert PlacementResult(waits=True) == waits
+    assert [("nl-1", DeleteReason.SURPLUS)] == [(p.node, p.leaving) for p in done.ended]
+
+
+@pytest.mark.parametrize(
+    ("worse", "live"),
+    [
+        pytest.param({"labels": (("country", "de"),)}, {"nl-1", "nl-2"}, id="labels"),
+        pytest.param({"drain": True}, {"nl-1", "nl-2"}, id="drained"),
+        pytest.param({}, {"nl-2"}, id="not proved live"),
+        pytest.param({"priority": 50}, {"nl-1", "nl-2"}, id="priority"),
+    ],
+)
+def test_of_too_many_nodes_the_worse_one_is_left(node, key, placed, worse, live) -> None:
+    """Even if it were the better one by everything that weighs less."""
+    present = [placed("k1", "nl-1"), placed("k1", "nl-2")]
+    nodes = [node("nl-1", **{"weight": 9.0, **worse}), node("nl-2")]
+
+    one = key(count=1, labels={"country": "nl"})
+    done = place_keys([one], nodes, present, live={("k1", name) for name in live})
+
+    assert ["nl-1"] == [p.node for p in done.ended]
+    assert () == done.added
 
 
 def test_a_placement_on_a_node_that_nobody_knows_is_left_alone(node, key, placed) -> None:
@@ -266,3 +293,16 @@ def test_a_node_that_is_only_watched_is_the_last_choice(node, key) -> None:
     nodes = [node("nl-1", mode=Mode.OBSERVE, priority=999), node("nl-2", 1)]
 
     assert [("k1", "nl-2"), ("k2", "nl-1")] == where(place_keys([key("k1"), key("k2")], nodes, []))
+
+
+def test_a_key_of_every_node_leaves_a_drained_one_in_the_pass_that_finds_it_another(
+    node, key, placed
+) -> None:
+    present = [placed("k1", "nl-1")]
+    nodes = [node("nl-1", overrides=NodeOverrides(draining=True)), node("nl-2")]
+
+    done = place_keys([key(count=None)], nodes, present)
+
+    assert [("k1", "nl-2")] == where(done)
+    assert [("nl-1", DeleteReason.DRAINED)] == [(p.node, p.leaving) for p in done.ended]
+    assert () == done.stuck

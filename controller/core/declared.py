@@ -1,0 +1,230 @@
+"""Declared inbounds against what a look shows: which is which, what is to be done, what is in the way.
+
+An inbound is ours by its recorded id, as long as protocol and one more trait agree, or by its tag (by its
+remark where the panel made the tag) with the declared protocol and port. Every other one is somebody
+else's and is never written. Pure. Callers: `inbound_steps`, `binding`, `result`. Not here: effects.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import ip_address
+
+from controller.core.desired import DeclaredInbound, Desired, ManagedInbound
+from controller.core.inbound_facts import declared_document, differing, seen_document
+from controller.core.observed import ObservedInbound
+from desired_state.model.ids import InboundId, InboundName
+from desired_state.model.inbound import InboundDeletion, InboundSpec
+
+REFUSED = "InboundRefused"
+"""Reason while the panel did not do as it was asked."""
+RETRY_AFTER = timedelta(minutes=10)
+"""A write that was refused, or stored nothing, is tried again after this, or when it is declared anew."""
+_MADE_BY_PANELS = ("inbound-", "in-")
+"""How tags begin that panels make themselves, up to 2.9.4 whatever was asked for."""
+_UDP_ONLY = frozenset({"hysteria", "hysteria2", "wireguard"})
+
+
+class Step(StrEnum):
+    """What a declared inbound asks for."""
+
+    NONE = "none"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    WAIT = "wait"
+    """Something was tried, and it is too early to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One declared inbound on one panel.
+
+    `seen`: what the look shows of it. `changes`: paths of fields that differ. `reason`, `message`: why it
+    cannot be as declared; "" where nothing is in the way.
+    """
+
+    spec: InboundSpec
+    row: ManagedInbound | None
+    seen: ObservedInbound | None
+    step: Step = Step.NONE
+    changes: tuple[str, ...] = ()
+    reason: str = ""
+    message: str = ""
+    leaving: bool = False
+
+
+def stand(desired: Desired, inbounds: Iterable[ObservedInbound], now: datetime) -> list[Standing]:
+    """Tell of every declared inbound what it asks for; by name."""
+    present = tuple(inbounds)
+    rows = {row.name: row for row in desired.managed}
+    return [_stand(one, rows.get(one.spec.name), present, desired, now) for one in desired.inbounds]
+
+
+def digest_of(spec: InboundSpec) -> str:
+    """Digest what is declared, so that a changed declaration is tried at once."""
+    return hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+
+
+def is_going(one: DeclaredInbound) -> bool:
+    """Whether it is to be deleted here."""
+    return one.leaving and one.spec.deletion_policy is InboundDeletion.DELETE
+
+
+def going_ids(desired: Desired) -> frozenset[InboundId]:
+    """Return the ids that a match must not choose any more: what is there is to be deleted."""
+    if not desired.inbounds:
+        return frozenset()
+    names = {one.spec.name for one in desired.inbounds if is_going(one)}
+    ids = (row.inbound_id for row in desired.managed if row.name in names)
+    return frozenset(i for i in ids if i is not None)
+
+
+def find_seen(
+    spec: InboundSpec, row: ManagedInbound | None, inbounds: Iterable[ObservedInbound]
+) -> ObservedInbound | None:
+    """Find a declared inbound among those of a look; None where it is not."""
+    present = tuple(inbounds)
+    if row is not None and row.inbound_id is not None:
+        known = next((one for one in present if one.id == row.inbound_id), None)
+        if known is not None and _is_recorded(known, row, spec):
+            return known
+    fitting = (one for one in present if (one.protocol, one.port) == (spec.protocol, spec.port))
+    return next((one for one in fitting if _is_named(one, spec)), None)
+
+
+def _is_recorded(seen: ObservedInbound, row: ManagedInbound, spec: InboundSpec) -> bool:
+    # An id alone is no identity: panels from 3.2.5 on give a deleted inbound's id to the next one.
+    if seen.protocol != row.protocol:
+        return False
+    return (
+        seen.tag == row.tag
+        or seen.remark == row.remark
+        or (seen.port in (row.port, spec.port) and seen.remark == spec.remark)
+    )
+
+
+def _is_named(seen: ObservedInbound, spec: InboundSpec) -> bool:
+    if seen.tag == spec.tag:
+        return True
+    return seen.tag.startswith(_MADE_BY_PANELS) and seen.remark == spec.remark
+
+
+# -- what it asks for ------------------------------------------------------------------------------
+
+
+def _stand(
+    one: DeclaredInbound,
+    row: ManagedInbound | None,
+    present: tuple[ObservedInbound, ...],
+    desired: Desired,
+    now: datetime,
+) -> Standing:
+    spec = one.spec
+    seen = find_seen(spec, row, present)
+    if one.leaving:
+        step = Step.DELETE if is_going(one) else Step.NONE
+        return Standing(spec, row, seen, step, leaving=True)
+    if seen is None:
+        return _missing(spec, row, present, desired, now)
+    return _present(spec, row, seen, present, now)
+
+
+def _present(
+    spec: InboundSpec,
+    row: ManagedInbound | None,
+    seen: ObservedInbound,
+    present: tuple[ObservedInbound, ...],
+    now: datetime,
+) -> Standing:
+    if seen.method != spec.method:
+        message = f"has method {seen.method or 'none'} instead of {spec.method}: declare a new one"
+        return Standing(spec, row, seen, reason="InboundMethod", message=message)
+    changes = differing(declared_document(spec), seen_document(seen))
+    if not changes:
+        return Standing(spec, row, seen)
+    if "port" in changes and (taken := _in_the_way(spec, present, seen)) is not None:
+        return Standing(spec, row, seen, reason="InboundPortTaken", message=_taken(spec, taken))
+    if not _may_try(spec, row, now):
+        return _waits(spec, row, seen, changes)
+    return Standing(spec, row, seen, Step.UPDATE, changes)
+
+
+def _missing(
+    spec: InboundSpec,
+    row: ManagedInbound | None,
+    present: tuple[ObservedInbound, ...],
+    desired: Desired,
+    now: datetime,
+) -> Standing:
+    tagged = next((one for one in present if one.tag == spec.tag), None)
+    if tagged is not None:
+        message = (
+            f"tag {spec.tag} is inbound {tagged.id} ({tagged.protocol}, port {tagged.port}), which was "
+            "not made for this declaration: rename one of the two"
+        )
+        return Standing(spec, row, None, reason="InboundTagTaken", message=message)
+    if (taken := _in_the_way(spec, present)) is not None:
+        return Standing(spec, row, None, reason="InboundPortTaken", message=_taken(spec, taken))
+    wait = timedelta(seconds=desired.policy.unknown_create_wait_s)
+    if row is not None and row.sent_at is not None and now < row.sent_at + wait:
+        return _waits(spec, row, None)
+    if not _may_try(spec, row, now):
+        return _waits(spec, row, None)
+    return Standing(spec, row, None, Step.CREATE)
+
+
+def _waits(
+    spec: InboundSpec,
+    row: ManagedInbound | None,
+    seen: ObservedInbound | None,
+    changes: tuple[str, ...] = (),
+) -> Standing:
+    reason, message = ("", "") if row is None else (row.reason, row.message)
+    return Standing(spec, row, seen, Step.WAIT, changes, reason, message)
+
+
+def _may_try(spec: InboundSpec, row: ManagedInbound | None, now: datetime) -> bool:
+    if row is None or row.tried_at is None or row.tried_digest != digest_of(spec):
+        return True
+    return now >= row.tried_at + RETRY_AFTER
+
+
+def _in_the_way(
+    spec: InboundSpec, present: tuple[ObservedInbound, ...], own: ObservedInbound | None = None
+) -> ObservedInbound | None:
+    """Find who listens where it is to listen; TCP and UDP do not meet."""
+    for one in present:
+        if own is not None and one.id == own.id:
+            continue
+        apart = spec.protocol != "shadowsocks" and one.protocol in _UDP_ONLY
+        if one.port == spec.port and not apart and _meet(one.listen, spec.listen):
+            return one
+    return None
+
+
+def _meet(one: str, other: str) -> bool:
+    return one == other or _is_everywhere(one) or _is_everywhere(other)
+
+
+def _is_everywhere(listen: str) -> bool:
+    """Whether this is every address of a host: none given, or the unspecified one of a family."""
+    try:
+        return not listen or ip_address(listen).is_unspecified
+    except ValueError:
+        return False
+
+
+def _taken(spec: InboundSpec, by: ObservedInbound) -> str:
+    called = by.remark or by.tag
+    return (
+        f"port {spec.port} belongs to inbound {by.id} ({called}), which is not declared: give one of "
+        "the two another port"
+    )
+
+
+def names_of(standings: Iterable[Standing]) -> frozenset[InboundName]:
+    """Return the names of some."""
+    return frozenset(one.spec.name for one in standings)

@@ -1,0 +1,86 @@
+"""Keys that live on more nodes than they are owed leave the worst of them, in order.
+
+So it is after a change to a tariff of fewer nodes, and at the end of every move that first creates. Called by
+`place` after moves and drains, before keys are filled up. Not here: which nodes take a key (`rooms`).
+
+    Who stays, best first:
+    1. where nobody asked the key to leave: no move, no drain
+    2. where its labels match
+    3. where it is proved to live
+    4. where a key could be placed now
+    5. the better rank of `score`
+"""
+
+from collections.abc import Container, Iterable, Mapping
+
+from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.key import Key
+from desired_state.model.placement import DeleteReason
+from desired_state.scheduling.balance import end_overlap
+from desired_state.scheduling.draft import Draft
+from desired_state.scheduling.eligible import RefusedBy
+from desired_state.scheduling.result import Move
+from desired_state.scheduling.score import Rank
+
+Live = Container[tuple[KeyId, NodeName]]
+Sources = Mapping[KeyId, Container[NodeName]]
+_WORST = (True,) * 4
+_MERELY_CLOSED = frozenset({RefusedBy.FULL, RefusedBy.OVERLOADED, RefusedBy.UNSCHEDULABLE})
+"""A node that takes no new keys serves those that it has."""
+
+
+def sources_of(moves: Iterable[Move]) -> Sources:
+    """Gather which nodes persons asked keys to leave."""
+    found: dict[KeyId, set[NodeName]] = {}
+    for move in moves:
+        if move.from_node is not None:
+            found.setdefault(move.key, set()).add(move.from_node)
+    return found
+
+
+def is_crowded(draft: Draft, key: Key) -> bool:
+    """Tell whether a key lives on more nodes than it is owed."""
+    count = key.nodes.count
+    if key.pinned is not None or count is None or len(draft.own(key.id)) <= count:
+        return False
+    return len(draft.lives(key.id)) > count
+
+
+def end_surplus(draft: Draft, keys: Iterable[Key], sources: Sources, live: Live) -> None:
+    """End surplus placements, each key's once all that stay are proved live: until then any may serve it."""
+    for key in keys:
+        if is_crowded(draft, key) and not end_overlap(draft, key, live):
+            _thin_out(draft, key, sources.get(key.id, ()), live)
+
+
+def _thin_out(draft: Draft, key: Key, left: Container[NodeName], live: Live) -> None:
+    ordered = sorted(draft.lives(key.id), key=lambda name: _rank(draft, key, name, left, live))
+    kept, surplus = ordered[: key.nodes.count], ordered[key.nodes.count :]
+    if all((key.id, name) in live for name in kept):
+        for name in surplus:
+            draft.end(draft.own(key.id)[name], _reason(draft, name, left))
+    elif not any(name in left for name in surplus):
+        draft.waits = True
+
+
+def _rank(
+    draft: Draft, key: Key, name: NodeName, left: Container[NodeName], live: Live
+) -> tuple[tuple[bool, ...], Rank | tuple[()], NodeName]:
+    room = draft.rooms.by_name.get(name)
+    if room is None:
+        return _WORST, (), name
+    node, refusal = room.state.node, room.refusal
+    order = (
+        name in left or node.is_draining,
+        not key.nodes.matches(node.spec.labels),
+        (key.id, name) not in live,
+        refusal is not None and refusal.by not in _MERELY_CLOSED,
+    )
+    return order, room.scale.rank(room.keys), name
+
+
+def _reason(draft: Draft, name: NodeName, left: Container[NodeName]) -> DeleteReason:
+    room = draft.rooms.by_name.get(name)
+    if room is not None and room.state.node.is_draining:
+        return DeleteReason.DRAINED
+    return DeleteReason.MOVED if name in left else DeleteReason.SURPLUS

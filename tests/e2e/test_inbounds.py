@@ -1,0 +1,80 @@
+"""Declared inbounds as an operator uses them: created, filled, changed under their clients, deleted."""
+
+import json
+from typing import Any
+
+import pytest
+
+from simulator import by_hand
+from simulator.app import Panel
+from tests.e2e.operator import BY_PASSWORD, BY_TOKEN, Operator, Site, node
+
+REALITY = """\
+apiVersion: x3fleet/v1
+kind: Inbound
+metadata: {name: front}
+spec:
+  protocol: vless
+  port: %(port)s
+  stream:
+    reality: {target: "www.example.org:443", serverNames: [www.example.org], shortIds: 2}
+  deletionPolicy: Delete
+"""
+
+
+def declared(panel: Panel, port: int) -> dict[str, Any]:
+    """Return an inbound of a panel as its JSON, by port; empty when there is none."""
+    for inbound in panel.state.inbounds.values():
+        if inbound.port == port:
+            return {
+                "id": inbound.id,
+                "tag": inbound.tag,
+                "remark": inbound.remark,
+                "stream": json.loads(inbound.stream or "{}"),
+                "emails": sorted(entry.email for entry in inbound.settings.clients),
+            }
+    return {}
+
+
+def reality_of(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return what an inbound holds of Reality, keys included."""
+    found: dict[str, Any] = shown["stream"]["realitySettings"]
+    return found
+
+
+@pytest.mark.parametrize(("version", "auth"), [("2.9.4", BY_PASSWORD), ("3.6.0", BY_TOKEN)])
+async def test_an_inbound_is_created_filled_changed_and_deleted(
+    operator: Operator, start_panel, version: str, auth: str
+) -> None:
+    """Its foreign client and its keys outlive a change of its port, and it goes once it is empty."""
+    panel: Site = await start_panel(version)
+    here = node("a", panel.url, auth=auth)
+    [key] = await operator.set_up(here, REALITY % {"port": 20443}, keys=1)
+
+    done = await operator.ask("reconcile", "now")
+    made = declared(panel.panel, 20443)
+    again = await operator.ask("reconcile", "now")
+    by_hand.add_client(panel.panel, made["id"], {"email": "guest", "id": "7", "enable": True})
+
+    fleet = operator.declare(here, REALITY % {"port": 20444})
+    await operator.ask("manifests", "apply", str(fleet))
+    await operator.ask("reconcile", "now")
+    moved = declared(panel.panel, 20444)
+    shown = await operator.ask("nodes", "show", "a")
+
+    by_hand.delete_client(panel.panel, "guest")
+    operator.declare(here)
+    await operator.ask("manifests", "apply", str(fleet))
+    await operator.ask("reconcile", "now")
+    gone = await operator.ask("inbounds", "list")
+
+    mine = [email for email in made["emails"] if f"x3f-{key}-g1" in email]
+    assert (True, 1) == (done["in_sync"], len(mine))
+    assert (True, 0) == (again["in_sync"], again["totals"]["writes"])
+    assert (made["id"], ["guest", *mine]) == (moved["id"], moved["emails"])
+    assert reality_of(made) == reality_of(moved)
+    assert 43 == len(reality_of(made)["privateKey"])
+    [fares] = shown["declared_inbounds"]
+    assert ("live", made["id"], 20444) == (fares["state"], fares["inbound"], fares["port"])
+    assert ({}, {}) == (declared(panel.panel, 20443), declared(panel.panel, 20444))
+    assert (True, []) == (gone["inbounds"][0]["orphaned"], gone["inbounds"][0]["nodes"])
