@@ -18,6 +18,7 @@ from controller.jobs.failover import given_up
 from controller.jobs.place import PlacementSummary
 from controller.runtime.crew import Crew
 from controller.runtime.errors import HolderKind
+from controller.runtime.folding import Folding
 from controller.runtime.inventory import Inventories
 from controller.runtime.jobs_loop import Jobs
 from controller.runtime.probing import Probing
@@ -45,7 +46,7 @@ from desired_state.store.tables.desired import NodeRow
 log = structlog.get_logger(__name__)
 
 FOLD_S = 0.2
-"""What comes within this of a first change of a node is one look."""
+"""A change of a node that comes alone is looked at at once; what follows within this is one more look."""
 SWEEP_S = 60.0
 """How often nodes are counted: whoever is declared is in the queue."""
 JOB_WORKERS = 2
@@ -113,6 +114,7 @@ class Daemon:
             Job(SWEEP, SWEEP_S, self._sweep),
         ]
         self._wakeups = Wakeups(controller.store, self._woken)
+        self._folding: Folding[str] = Folding(FOLD_S, asyncio.get_running_loop().time)
         self._placed: tuple[int, int] | None = None
         self._settled = True
         self._pass_s = 0.0
@@ -230,12 +232,13 @@ class Daemon:
         if woken.requests:
             await self._requests.refresh()
         for node in woken.nodes:
-            self.nodes.add(node, priority=Priority.CUSTOMER, after_s=FOLD_S)
+            self.nodes.add(node, priority=Priority.CUSTOMER, after_s=self._folding.wait_s(node))
         for node in woken.asked:
             if not self._requests.waits_for_place(node):
                 self.nodes.add(node, priority=Priority.ASKED)
         if woken.scheduler:
-            self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=FOLD_S)
+            after_s = self._folding.wait_s(PLACE)
+            self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=after_s)
         if woken.requests:
             self._place_for_requests()
 

@@ -32,6 +32,18 @@ spec:
 """So many kills take longer than a window of the fleet's share, and each of them deletes something."""
 
 
+ROWS = """
+SELECT row.node, row.email, row.key, row.state,
+       coalesce(
+           row.delete_reason,
+           CASE WHEN key.deleted_at IS NOT NULL OR row.generation < key.generation THEN 'declared' END
+       ),
+       row.gone_at
+FROM remote_generation AS row LEFT JOIN key ON key.id = row.key
+"""
+"""Of a delete that was sent just before the end, the journal has no reason yet: what was declared has."""
+
+
 async def test_what_another_process_declares_reaches_the_panel_without_anybody_asking(
     operator, start_panel
 ) -> None:
@@ -255,9 +267,7 @@ async def _converges(operator, panels) -> None:
 def _audit(operator, panels) -> Findings:
     """Hold the panels' own trails against the journal as it is stored at this moment."""
     with closing(sqlite3.connect(operator.database)) as connection:
-        rows = connection.execute(
-            "SELECT node, email, key, state, delete_reason, gone_at FROM remote_generation"
-        ).fetchall()
+        rows = connection.execute(ROWS).fetchall()
     journal = tuple(Row(*row[:5], None if row[5] is None else _moment(row[5])) for row in rows)
     accounts = [
         Account(name, tuple(line.__dict__ for line in panel.panel.trail.lines))
