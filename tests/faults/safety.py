@@ -231,7 +231,8 @@ def _unwanted(world: World, panel: FakePanel) -> set[str]:
     }
     found = set()
     for client in panel.ours():
-        parts = parts_of(client.email)
+        # An adopted client keeps the email that it had: only its adoption says whose it is.
+        parts = parts_of(client.email) or store.adopted.get((panel.node, client.email))
         if parts is None or (parts.key, parts.generation) not in wanted:
             found.add(client.email.lower())
     return found
