@@ -25,6 +25,14 @@ SERVED = {
     STATUS: ("inbound", "key_usage", "node_status", "placement", "remote_generation"),
 }  # fmt: skip
 """All that the subscription page reads: no people, no payments, no accounts, no audit."""
+SEES = (
+    f"SELECT, INSERT, UPDATE, DELETE ON {DESIRED}.device",
+    # A write takes the next revision and says in the audit what it was: lines to add, none to read.
+    f"UPDATE (value) ON {DESIRED}.revision_counter",
+    f"INSERT, SELECT (id) ON {DESIRED}.audit_event",
+    f"USAGE ON SEQUENCE {DESIRED}.audit_event_id_seq",
+)
+"""What it writes: the devices that a subscription is fetched with (`commands.devices.see`)."""
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _WRITES = "INSERT, UPDATE, DELETE"
 
@@ -53,7 +61,7 @@ class Roles:
 
     @property
     def subscription(self) -> str:
-        """Reads what it serves."""
+        """Reads what it serves, and remembers the devices that ask for it."""
         return f"{self.prefix}_subscription"
 
     @property
@@ -83,6 +91,7 @@ def grants(roles: Roles) -> tuple[str, ...]:
             for schema, tables in SERVED.items()
             for table in tables
         ),
+        *(f"GRANT {right} TO {roles.subscription}" for right in SEES),
         _later(roles),
     )
 

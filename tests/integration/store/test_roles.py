@@ -18,11 +18,12 @@ from controller.daemon import Daemon
 from controller.parts import equip
 from controller.service import open_controller
 from controller.settings import ControllerSettings, MetricsSettings, ServiceSettings
-from desired_state.commands import installation, keys, manifests, nodes, requests
+from desired_state.commands import devices, installation, keys, manifests, nodes, requests
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings
 from desired_state.commands.sync import ManifestSync
 from desired_state.manifests.settings import SyncSettings
+from desired_state.model.device import identify_device
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName, TariffName
 from desired_state.model.node import AuthRefs, SecretRef
@@ -42,7 +43,7 @@ from simulator.control import view_panel
 from simulator.server import running
 from tests.builders import make_bundle, make_node_spec, make_selector, make_tariff
 from tests.contract.store.test_who_writes import use_every_command
-from tests.data.datasets import NL1
+from tests.data.datasets import DATASETS, MONTH, NL1
 from tests.data.rows import apply, place, set_status
 from tests.integration.runtime.serving import EAGER, eventually
 from tests.stores import Databases, make_ready, opened, run_apart, settings_for
@@ -147,6 +148,14 @@ STATEMENTS = {
 def allowed(part: str, schema: str, table: str) -> set[str]:
     """Write down, independently of the grants, what each part is there for."""
     if part == "subscription":
+        if table == "device":
+            return READS | WRITES
+        # The revision is one column of the counter: a row is locked by whoever may change any of it.
+        if table == "revision_counter":
+            return READS | {"lock row"}
+        # Lines are added, and their ids read back: how many there are, but nothing of what they say.
+        if table == "audit_event":
+            return READS | {"lock table"}
         return READS if table in SERVED[schema] else set()
     writes = {"front_end": DESIRED, "controller": STATUS}[part]
     if table == "alembic_version" or schema != writes:
@@ -451,6 +460,32 @@ def counted(job, ran):
         ran[job.name] = ran.get(job.name, 0) + 1
 
     return replace(job, run=run, every_s=min(job.every_s, 0.5))
+
+
+async def test_a_device_is_seen_and_admitted_as_the_subscription_page(logins: Logins) -> None:
+    """It fetches, is remembered, comes again after a week, and makes way for another; no more than that."""
+    async with opened(logins.owner) as owner:
+        await DATASETS["fleet without keys"](owner)
+        async with begin(owner, "test") as work:
+            sold = await keys.issue(work, MONTH)
+    device = identify_device("a phone")
+    async with open_as(logins, "subscription") as (store, refused):
+        async with begin(store, "subscription") as work:
+            first = await devices.see(work, sold.subscription.id, device, title="a phone")
+        async with begin(store, "subscription") as work:
+            again = await devices.see(work, sold.subscription.id, device)
+        with pytest.raises(StoreError):
+            async with begin(store, "subscription") as work:
+                await keys.revoke(work, sold.key.id)
+    with logins.connect("subscription") as connection:
+        may_read = succeeds(connection, "SELECT action FROM {table}", DESIRED, "audit_event", "id")
+    with psycopg.connect(logins.owner) as connection:
+        told = connection.execute("SELECT action, actor FROM desired.audit_event").fetchall()
+
+    assert (True, False, True) == (first.admitted, first.known, again.known)
+    assert ("device_admitted", "subscription") in told
+    assert not may_read
+    assert all("key" in one for one in refused)
 
 
 async def test_an_installation_is_prepared_by_the_owner_alone(
