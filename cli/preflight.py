@@ -91,7 +91,7 @@ def check_port(metrics: "MetricsSettings") -> Iterator[Finding]:
 
 def check_backups(read: Read) -> Iterator[Finding]:
     """Find out whether anybody makes backups, and whether they can be made."""
-    from desired_state.store.backup.keys import backup_keys
+    from desired_state.store.backup.keys import read_keys
 
     settings, backups = read.settings, read.backups
     if settings is None or backups is None:
@@ -103,7 +103,8 @@ def check_backups(read: Read) -> Iterator[Finding]:
         return
     try:
         folder = backups.place(settings.store)
-        backup_keys(settings.store, backups)
+        # Whether there are keys of secrets, the look at the database tells.
+        read_keys(backups.own_keys)
     except X3FleetError as error:
         yield Finding("backups", name, Level.WARN, error.message, error.hint or "")
         return
@@ -124,6 +125,31 @@ async def check_secrets(store: "Store", settings: "ControllerSettings") -> Findi
         await read_ownership(session, store.vault)
     message = f"at version {at}, its secrets can be read"
     return Finding("database", shown_url(settings.store), Level.OK, message)
+
+
+async def check_recovery(store: "Store") -> list[Finding]:
+    """Find nodes that wait for a person since the database was restored, and a backup that failed."""
+    from desired_state.queries.backups import read_backups
+    from desired_state.queries.recovery import read_recovery
+
+    async with store.reading() as session:
+        recovery, backups = await read_recovery(session), await read_backups(session)
+    found = []
+    if recovery is not None and recovery.nodes:
+        names = ", ".join(name for name, _ in recovery.nodes)
+        found.append(
+            Finding(
+                "backups", recovery.backup, Level.WARN,
+                f"the database was restored from it, and a person has not accepted all of: {names}",
+                "x3fleet backup difference shows what waits, x3fleet backup accept lets it pass",
+            )
+        )  # fmt: skip
+    if backups.error:
+        hint = "x3fleet backup create tries again now"
+        found.append(
+            Finding("backups", "the last one", Level.WARN, f"failed: {backups.error}", hint)
+        )
+    return found
 
 
 async def check_references(store: "Store") -> list[Finding]:
@@ -163,6 +189,7 @@ async def examine(read: Read) -> tuple[Finding, ...]:
         async with open_store(settings.store) as store:
             await check_version(store)
             found.append(await check_secrets(store, settings))
+            found += await check_recovery(store)
             found += await check_references(store)
     except X3FleetError as error:
         found.append(failed("database", shown_url(settings.store), error))

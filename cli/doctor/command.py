@@ -21,7 +21,14 @@ from cli.environment import own_variables
 from cli.exits import Exit
 from cli.findings import Finding, Level
 from cli.opening import LogLevel, LogOption, opened_controller, require_database, shown_url
-from cli.preflight import check_files, check_secrets, failed, read_settings
+from cli.preflight import (
+    check_backups,
+    check_files,
+    check_recovery,
+    check_secrets,
+    failed,
+    read_settings,
+)
 from cli.progress import following
 from cli.render import Cell, Grid, Output, OutputOption, Page, Text, Tone, count, show
 from desired_state.model.errors import ConfigError, X3FleetError
@@ -72,12 +79,14 @@ async def _examine(log_level: LogLevel, output: Output) -> AsyncIterator[Finding
     if settings is None:
         return
     nodes: tuple[NodeFacts, ...] | None = None
-    for finding in check_files(settings):
+    for finding in (*check_files(settings), *check_backups(read)):
         yield finding
     try:
         require_database(settings.store)
         async with opened_controller(log_level) as controller:
             yield await check_secrets(controller.store, settings)
+            for finding in await check_recovery(controller.store):
+                yield finding
             nodes = await _look_at_all(controller, output)
     except X3FleetError as error:
         yield failed("database", shown_url(settings.store), error)

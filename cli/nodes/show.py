@@ -88,6 +88,7 @@ def _document(node: "NodeSummary") -> dict[str, Any]:
         "family": node.family or None,
         "xray": node.xray or None,
         "mode": node.mode.value,
+        "recovery": node.recovery.value or None,
         "labels": dict(node.labels),
         "schedulable": node.schedulable,
         "paused": node.paused,
@@ -219,7 +220,7 @@ def _told(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
             ("version", f"{node.version or 'unknown'}, Xray {node.xray or 'unknown'}"),
             ("address", f"{detail.address}, for links"),
             ("labels", labels or "none"),
-            ("mode", f"{node.mode.value}{', new keys' if node.schedulable else ', no new keys'}"),
+            ("mode", _mode(node)),
             ("capacity", f"{node.placed} keys placed, {node.leaving} leaving; {capacity}"),
             ("clients", _clients(node)),
             ("declared by", detail.source or "hand"),
@@ -227,6 +228,13 @@ def _told(detail: "NodeDetail", now: datetime) -> Iterator[Block]:
     )  # fmt: skip
     yield from _conditions(detail, now)
     yield from _history(detail)
+
+
+def _mode(node: "NodeSummary") -> str:
+    told = f"{node.mode.value}{', new keys' if node.schedulable else ', no new keys'}"
+    if not node.recovery:
+        return told
+    return f"{told}; the database was restored, x3fleet backup difference"
 
 
 def _clients(node: "NodeSummary") -> str:

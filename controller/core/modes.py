@@ -33,8 +33,8 @@ def forbid_by_recovery(desired: Desired, plan: Plan) -> Forbidden | None:
     """
     if desired.recovery is Recovery.OBSERVE:
         message = (
-            f"the database was restored from a backup and {len(plan.actions)} actions wait:"
-            " x3fleet backup difference shows them, x3fleet backup accept lets them begin"
+            f"the database was restored from a backup and {len(plan.actions)} actions wait"
+            " (x3fleet backup difference shows them, x3fleet backup accept lets them begin)"
         )
         return Condition(ConditionType.BLOCKED, "Restored", message), frozenset(plan.actions)
     if desired.recovery is not Recovery.CAREFUL:
@@ -44,7 +44,7 @@ def forbid_by_recovery(desired: Desired, plan: Plan) -> Forbidden | None:
         return None
     message = (
         f"the database was restored from a backup and {len(withheld)} actions would take something"
-        " away: x3fleet backup difference shows them, x3fleet backup accept --deletes lets them pass"
+        " away (x3fleet backup difference shows them, x3fleet backup accept --deletes lets them pass)"
     )
     return Condition(ConditionType.DRIFTED, "Restored", message), withheld
 

@@ -18,6 +18,7 @@ from controller.settings import AlertSettings
 from controller.telemetry import events
 from controller.telemetry.snapshot import FleetSnapshot, SeenCondition, SeenNode
 from desired_state.model.node import Mode
+from desired_state.queries.backups import BackupsView
 from desired_state.scheduling.capacity import Signal, find_signals
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
@@ -142,7 +143,17 @@ def find_troubles(
         for source in fleet.sources
         if source.silent_since is not None
     ]
+    found += _of_backups(fleet.backups)
     return tuple(sorted(found, key=lambda trouble: trouble.key))
+
+
+def _of_backups(backups: BackupsView) -> Iterable[Trouble]:
+    """The last attempt failed: told at once and for as long as none succeeds."""
+    if backups.error:
+        message = f"the last backup failed: {backups.error}"
+        yield Trouble(
+            "backup/database", "Backup", "Failed", Severity.WARNING, message, since=backups.tried_at
+        )
 
 
 def _asked(signal: Signal) -> Trouble:

@@ -10,7 +10,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.ids import NodeName, Revision
-from desired_state.model.node import Mode, Node
+from desired_state.model.node import Mode, Node, Recovery
 from desired_state.model.tariff import Labels
 from desired_state.queries.retry import Retry, tell_next_try
 from desired_state.queries.views import (
@@ -46,7 +46,8 @@ class NodeSummary:
 
     `placed`, `leaving`: keys by the scheduler's decision, whatever the panel holds. `capacity` None:
     no limit. `observed_revision` is 0 for a node that was never seen in sync. `connected_at`: since when
-    it answers again without being recovered.
+    it answers again without being recovered. `recovery`: what nobody accepted yet since our database was
+    restored.
     """
 
     name: NodeName
@@ -72,6 +73,7 @@ class NodeSummary:
     connected_at: datetime | None
     certificate_until: datetime | None
     changed_at: datetime | None
+    recovery: Recovery = Recovery.NONE
 
     @property
     def visited(self) -> bool:
@@ -162,4 +164,5 @@ def _summary(node: Node, status: NodeStatusRow | None, placed: int, leaving: int
         connected_at=None if status is None else status.connected_at,
         certificate_until=None if status is None else status.certificate_until,
         changed_at=None if status is None else status.changed_at,
+        recovery=node.overrides.recovery,
     )

@@ -131,8 +131,8 @@ async def test_lists_and_explanations_keep_their_shape(operator, start_panel) ->
 
     summary = {
         "node": "str", "state": "str", "reason": "str", "since": "str", "version": "str",
-        "family": "str", "xray": "str", "mode": "str", "labels": {}, "schedulable": "bool",
-        "paused": "bool", "cordoned": "bool", "draining": "bool", "orphaned": "bool",
+        "family": "str", "xray": "str", "mode": "str", "recovery": "null", "labels": {},
+        "schedulable": "bool", "paused": "bool", "cordoned": "bool", "draining": "bool", "orphaned": "bool",
         "capacity": "null", "keys": "int", "leaving": "int", "live": "int", "pending": "int",
         "deleting": "int", "drift": "int", "foreign": "int", "quarantined": "int",
         "failures": "int", "next_try_at": "null", "certificate_until": "null",

@@ -25,6 +25,7 @@ from controller.telemetry.snapshot import (
 )
 from desired_state.model.ids import NodeName
 from desired_state.model.node import Mode
+from desired_state.queries.backups import BackupsView
 from tests.fakes.clock import START
 
 SETTINGS = AlertSettings(hold_s=120, recover_s=60)
@@ -255,3 +256,13 @@ def test_a_source_that_nobody_looks_at_any_more_is_a_trouble_of_its_own():
     silent = SeenSource("b", "r1", fault="git_down", silent_since=START)
 
     assert ["source/b", "source/b/silent"] == keys(sources=(SeenSource("a", "r1"), silent))
+
+
+def test_a_failed_backup_is_told_until_one_succeeds():
+    failed = BackupsView(since=START, tried_at=START, error="the disk is full")
+
+    (trouble,) = find_troubles(FleetSnapshot(START, backups=failed), 0.5)
+
+    assert ("Backup", "Failed", START) == (trouble.condition, trouble.reason, trouble.since)
+    assert "the disk is full" in trouble.message
+    assert () == find_troubles(FleetSnapshot(START, backups=BackupsView(since=START)), 0.5)
