@@ -188,7 +188,8 @@ def _record(
 def _create(turn: Turn, standing: Standing) -> Steps[None]:
     """Journal the intent, create, look: a lost answer never leads to a second one.
 
-    One that was there and is not is looked for once more: a list may be an old one.
+    One that was there and is not has to be missed by two looks in each of two turns: a list may be an old
+    one, and a second inbound of ours under another port would be nobody's.
     """
     row = standing.row or ManagedInbound(standing.spec.name)
     if row.inbound_id is not None:
@@ -196,6 +197,9 @@ def _create(turn: Turn, standing: Standing) -> Steps[None]:
             return
         again = _standing(turn, standing.spec.name)
         if again is None or again.step is not Step.CREATE or not turn.checked.is_trusted:
+            return
+        if row.state is not InboundState.PENDING:
+            yield from _record(turn, [replace(row, state=InboundState.PENDING)])
             return
     row = replace(
         row, state=InboundState.PENDING, reason="", message="", inbound_id=None, sent_at=turn.now,
@@ -317,15 +321,27 @@ def _drop(
     placeholders = _placeholders(turn, seen.id)
     emails = frozenset(p.email.lower() for p in placeholders)
     outcome = yield from _send(turn, Verb.DROP_INBOUND, InboundWrite(standing.spec, seen, emails))
-    if outcome.verdict is Verdict.NOT_SENT:
+    # One without an answer proves nothing: the next turn repeats it.
+    if outcome.ends_writing:
+        if outcome.verdict is Verdict.UNKNOWN:
+            yield from look_again(turn)
         return
-    if not (yield from look_again(turn)) or not turn.checked.is_trusted:
-        return
-    after = _standing(turn, standing.spec.name)
-    if after is not None and after.seen is None:
+    is_gone = yield from _is_gone(turn, standing)
+    if is_gone:
         yield from _bury(turn, standing, placeholders)
-    elif outcome.verdict is Verdict.REJECTED:
+    elif outcome.verdict is Verdict.REJECTED and turn.checked.is_trusted and turn.lost is None:
         yield from _note(turn, row, REFUSED, outcome.cause)
+
+
+def _is_gone(turn: Turn, standing: Standing) -> Steps[bool]:
+    """Look twice: nothing is left that a later look could find, so an old list must not end it."""
+    for _ in range(2):
+        if not (yield from look_again(turn)) or not turn.checked.is_trusted:
+            return False
+        after = _standing(turn, standing.spec.name)
+        if after is None or after.seen is not None:
+            return False
+    return True
 
 
 def _placeholders(turn: Turn, inbound: InboundId) -> tuple[JournalRow, ...]:

@@ -129,9 +129,12 @@ def _was_cut_at_work(turn: TurnReport, before: NodeReport) -> bool:
 def goes_on(turn: TurnReport) -> bool:
     """Whether another turn now can do what this one could not: something is left that may run."""
     result = turn.result
-    if result is None or result.not_observed is not None or not result.sent:
+    if result is None or result.not_observed is not None:
         return False
-    open_inbounds = any(one.is_open for one in result.inbounds)
+    # One that is missed is created by the turn after the one that noted it, which wrote to no panel.
+    open_inbounds = turn.recorded and any(one.is_open for one in result.inbounds)
+    if not result.sent and not open_inbounds:
+        return False
     return turn.out_of_time or _is_unfinished(result) or open_inbounds or _owes_restart(result)
 
 

@@ -273,7 +273,7 @@ class World:
     def _is_bound(self, node: NodeName) -> bool:
         """Whether a stranger could be told from this node's panel."""
         row, panel = self.store.nodes[node], self.panels[node]
-        return row.guid is not None or (row.bound is not None and panel.look().guid is None)
+        return row.guid is not None or (bool(row.bound) and panel.look().guid is None)
 
     def _may_write(self, node: NodeName, verb: fx.Verb) -> bool:
         """The worker asks for the mode again before each write."""

@@ -14,6 +14,7 @@ from random import Random
 
 from controller.core import effects as fx
 from controller.core.backoff import probation_s
+from controller.core.declared import RETRY_AFTER
 from controller.core.features import Version, features_of
 from desired_state.model.generation import JournalState
 from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault
@@ -213,6 +214,8 @@ class Explorer:
         if world.in_flight or _may_arrive(world):
             self._play(world, {}, 1)
             world.pass_time(UNKNOWN_CREATE_S)
+        if any(row.tried_at is not None for row in world.store.managed.values()):
+            world.pass_time(RETRY_AFTER.total_seconds())
         if not self.scenario.settles:
             self._play(world, {}, ROUNDS_OF_A_DEBT)
             return
