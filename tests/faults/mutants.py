@@ -1,17 +1,27 @@
-"""Thirteen bugs that such controllers were seen to have, each planted in the core by one small patch.
+"""Seventeen bugs that such controllers were seen to have, each planted in the core by one small patch.
 
 Callers: `test_mutants`, which fails when the explorer and the state machine let one live. A mutant is a
 function that changes the core through a `MonkeyPatch`. Not here: finding them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
 import pytest
 
-from controller.core import compose, draw, effects, guards, reconcile, slices
+from controller.core import (
+    compose,
+    declared,
+    draw,
+    effects,
+    guards,
+    inbound_steps,
+    reconcile,
+    slices,
+)
 from controller.core import memo as memo_module
+from controller.core.declared import Standing
 from controller.core.effects import (
     Finalise,
     Gone,
@@ -25,11 +35,13 @@ from controller.core.effects import (
     WriteStatus,
     perform,
 )
-from controller.core.observed import NotObserved, Observation, ObservedClient
+from controller.core.observed import NotObserved, Observation, ObservedClient, ObservedInbound
 from controller.core.plan import Action
 from controller.core.turn import Turn
 from desired_state.model.credentials import ClientSecrets
 from desired_state.model.generation import JournalRow
+from desired_state.model.ids import Email, Generation, InboundId
+from desired_state.model.inbound import InboundSpec
 from desired_state.model.placement import DeleteReason
 from tests.fakes import world as world_module
 
@@ -223,6 +235,49 @@ def _bury(turn: Turn, rows: list[JournalRow]) -> Steps[None]:
         turn.draw()
 
 
+def _anybodys_inbound(patch: Patch) -> None:
+    """Whatever listens on the declared port is the declared inbound."""
+
+    def find_seen(spec: InboundSpec, _row: object, inbounds: Iterable[ObservedInbound]) -> object:
+        return next((one for one in inbounds if one.port == spec.port), None)
+
+    patch.setattr(declared, "find_seen", find_seen)
+
+
+def _inbound_missed_once(patch: Patch) -> None:
+    """One list that misses it has it made anew."""
+    create = inbound_steps._create
+
+    def hasty(turn: Turn, standing: Standing) -> Steps[None]:
+        row = standing.row and replace(standing.row, inbound_id=None)
+        yield from create(turn, replace(standing, row=row))
+
+    patch.setattr(inbound_steps, "_create", hasty)
+
+
+def _inbound_dropped_with_whatever_is_on_it(patch: Patch) -> None:
+    """What is declared no more is deleted at once, and every client on it with it."""
+
+    def placeholders(turn: Turn, inbound: InboundId) -> tuple[JournalRow, ...]:
+        on_it = [c for c in turn.look.clients if inbound in c.inbound_ids]
+        return tuple(
+            JournalRow(turn.target.node, Email(c.email), None, Generation(1), (inbound,), "")
+            for c in on_it
+        )
+
+    patch.setattr(inbound_steps, "_placeholders", placeholders)
+    patch.setattr(inbound_steps, "_obstacle", lambda *_: None)
+
+
+def _inbound_gone_at_one_look(patch: Patch) -> None:
+    """One list that misses it ends its record, and nobody ever deletes it."""
+
+    def forget(turn: Turn, standing: Standing) -> Steps[None]:
+        yield from inbound_steps._bury(turn, standing, ())
+
+    patch.setattr(inbound_steps, "_forget", forget)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("finalise before verify", _finalise_before_verify, world="delete 2 of 4"),
     Mutant("no verify at all", _no_verify, world="delete 2 of 4"),
@@ -237,4 +292,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("no intent journal", _no_intent_journal, world="all revoked, approved"),
     Mutant("404 read as an empty list", _missing_page_read_as_an_empty_list),
     Mutant("empty 200 trusted", _empty_answer_trusted, world="create on two inbounds"),
+    Mutant("anybody's inbound", _anybodys_inbound, world="inbound in the way"),
+    Mutant("inbound missed once", _inbound_missed_once, world="inbound changed"),
+    Mutant(
+        "inbound dropped with its clients",
+        _inbound_dropped_with_whatever_is_on_it,
+        world="inbound leaves with a guest",
+    ),
+    Mutant("inbound gone at one look", _inbound_gone_at_one_look, world="inbound leaves"),
 )

@@ -1,4 +1,4 @@
-"""Thirteen planted bugs: each must be found, or what finds bugs has lost its power."""
+"""Seventeen planted bugs: each must be found, or what finds bugs has lost its power."""
 
 from collections.abc import Callable
 
