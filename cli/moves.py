@@ -31,15 +31,18 @@ async def list_moves(*, limit: int = 50, output: OutputOption = Output.TABLE) ->
         limit: how many keys at most.
         output: table or json.
     """
-    from desired_state.queries import balance, moves
+    from desired_state.queries import balance, moves, stuck
 
     async with opened_store() as store, store.reading() as session:
         now = store.clock.now()
         found = await moves.list_moves(session, now, limit=limit)
         wishes = await balance.list_rebalances(session)
+        whys = await stuck.explain_moves(session, found.moves)
+        stays = await stuck.list_stuck(session, now, limit=limit)
     document = {
         "nodes": [progress_document(one) for one in found.nodes],
-        "moves": [_document(one) for one in found.moves],
+        "moves": [{**_document(one), "held_up": whys[one] or None} for one in found.moves],
+        "stuck": [{"key": one.key, "node": one.node, "reason": one.reason} for one in stays],
         "rebalances": [_wish_document(one) for one in wishes],
     }
     nodes = Grid(
@@ -48,12 +51,16 @@ async def list_moves(*, limit: int = 50, output: OutputOption = Output.TABLE) ->
         empty="every key is where it is to be",
     )
     keys = Grid(
-        ("KEY", "FROM", "TO", "WHY", "STAGE", "FOR"),
-        tuple(_row(one, now) for one in found.moves),
+        ("KEY", "FROM", "TO", "WHY", "STAGE", "FOR", "HELD UP"),
+        tuple((*_row(one, now), whys[one]) for one in found.moves),
         empty="no key is on its way",
     )
     open_wishes = tuple(_told(one) for one in wishes if one.done_at is None)
-    show(Page(document, (nodes, keys, *open_wishes)), output)
+    kept = Grid(
+        ("KEY", "CANNOT LEAVE", "SINCE"),
+        tuple((one.key, one.node or "", one.reason) for one in stays),
+    )
+    show(Page(document, (nodes, keys, *([kept] if stays else []), *open_wishes)), output)
     return Exit.DONE
 
 

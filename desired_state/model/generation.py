@@ -68,5 +68,10 @@ class JournalRow:
     @property
     def was_on(self) -> bool:
         """Whether the client was proved to be switched on when it was last proved as it should be."""
-        # The first field of what the core's `expect.project` writes.
-        return self.projection.startswith("1|")
+        return was_on(self.projection)
+
+
+def was_on(projection: str) -> bool:
+    """Tell whether what was proved last is a client that is switched on; nothing was: no."""
+    # The first field of what the core's `expect.project` writes.
+    return projection.startswith("1|")

@@ -413,6 +413,7 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.promise("L1")
+@pytest.mark.timeout(0 if DEEP else 300)
 def test_whoever_is_entitled_is_served_and_nobody_else_whatever_happens(
     sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
