@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--window", type=int, default=5, help="minutes between two readings")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument(
-        "--trace", action="store_true", help="tell which lines hold more, at the end"
+        "--trace", type=int, default=0, help="from which minute on lines are compared"
     )
     options = parser.parse_args()
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
@@ -138,7 +138,7 @@ async def _windows(options: argparse.Namespace, life: Life, daemon: Daemon) -> N
         await asyncio.sleep(10)
         reading = await read(store)
         tell("window", minutes=number + 1, settled_s=settled_s, **asdict(reading))
-        if options.trace:
+        if options.trace and number + 1 >= options.trace:
             before = _traced(before)
         life.clock.skip(days=DAYS_BETWEEN)
 
@@ -156,15 +156,16 @@ async def _settle(life: Life, daemon: Daemon) -> float | None:
 
 
 def _traced(before: Any) -> Any:
-    """Tell which lines hold more than a window ago."""
+    """Tell which lines hold more than at the first window that was traced."""
     if not tracemalloc.is_tracing():
-        tracemalloc.start(8)
+        tracemalloc.start(6)
         return None
     now = tracemalloc.take_snapshot()
-    if before is not None:
-        grown = now.compare_to(before, "traceback")[:6]
-        tell("grown", lines=[(g.size_diff, g.count_diff, g.traceback.format()[-6:]) for g in grown])
-    return now
+    if before is None:
+        return now
+    grown = now.compare_to(before, "traceback")[:8]
+    tell("grown", lines=[(g.size_diff, g.count_diff, g.traceback.format()[-4:]) for g in grown])
+    return before
 
 
 if __name__ == "__main__":

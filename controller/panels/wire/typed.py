@@ -133,7 +133,7 @@ class Records:
     """
 
     clients: list[ObservedClient]
-    by_text: dict[bytes, ObservedClient]
+    by_text: Mapping[bytes, ObservedClient]
     new: list[ObservedClient]
 
 
@@ -155,7 +155,17 @@ def read_records(body: bytes, known: Mapping[bytes, ObservedClient]) -> Records 
         return None
     made = dict(zip(unknown, new, strict=True))
     clients = [known.get(text) or made[text] for text in texts]
-    return Records(clients, dict(zip(texts, clients, strict=True)), [*made.values()])
+    return Records(clients, _kept(known, texts, made), [*made.values()])
+
+
+def _kept(
+    known: Mapping[bytes, ObservedClient], texts: list[bytes], made: dict[bytes, ObservedClient]
+) -> Mapping[bytes, ObservedClient]:
+    """Keep each text once: a client holds the one that it was made of, and this look's are equal to it."""
+    if not made and len(texts) == len(known):
+        return known
+    listed = {*texts}
+    return {text: client for text, client in known.items() if text in listed} | made
 
 
 def _make_records(texts: list[bytes]) -> list[ObservedClient]:
