@@ -354,3 +354,10 @@ async def test_observer_hears_of_every_exchange() -> None:
         Exchange(NODE, Kind.WRITE, 200, "", 0.0, 2, 37),
         Exchange(NODE, Kind.WRITE, None, "panel_timeout", 0.0, 2, 0),
     ] == heard.exchanges
+
+
+def test_a_panel_that_swallows_packets_is_told_apart_by_a_probe_within_ten_seconds() -> None:
+    """A knock asks for nothing that takes time; two of them, with their pause, are over within 30 s."""
+    waits = {kind: Patience().timeout(kind).read for kind in Kind}
+
+    assert {Kind.PROBE: 10, Kind.LOGIN: 20, Kind.READ: 20, Kind.WRITE: 30} == waits
