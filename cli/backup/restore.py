@@ -51,8 +51,13 @@ async def restore(
     order = Order(find_backup(place.folder, file), place.keys, ACTOR, replace)
     async with open_store(with_keys(place)) as store, hold_lock(store, HolderKind.ONE_SHOT):
         restored = await restore_database(store, order)
+        served = not store.is_sqlite
     document = _restored_document(restored)
     blocks: list[Block] = [*_restored_blocks(restored)]
+    if served:
+        blocks.append(
+            "if roles work on it: x3fleet db grants --apply gives them their rights again"
+        )
     code = Exit.BLOCKED
     if look:
         shown, more, found = await _look(log_level, output)

@@ -155,6 +155,7 @@ class Backups:
         contents = made.contents
         row = _row(made.path.name, contents.taken_at, self._clock.now(), GOOD) | {
             "bytes": made.bytes,
+            "verified_at": self._clock.now(),
             "nodes": [
                 {
                     "node": panel.node,

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from desired_state.store.backup.archive import measure, unpack, write_archive
+from desired_state.store.backup.archive import measure, write_archive
 from desired_state.store.backup.contents import Contents, PanelPart
-from desired_state.store.backup.folder import making, new_name
+from desired_state.store.backup.folder import making, new_name, remove_backup
 from desired_state.store.backup.keys import BackupKey
+from desired_state.store.backup.proving import unpacked
 from desired_state.store.backup.scratch import scratch_folder
 from desired_state.store.backup.snapshot import take_snapshot
 from desired_state.store.engine import Store
@@ -38,7 +39,7 @@ async def nothing_fetched(folder: Path) -> tuple[PanelPart, ...]:
 
 
 async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) -> Made:
-    """Make a backup and read it back to its end.
+    """Make a backup, and restore it into a scratch database before it counts.
 
     Args:
         store: what is backed up; may be at work.
@@ -68,6 +69,10 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         files = {part.member: scratch / part.member for part in contents.parts}
         path = new_name(folder, taken_at)
         size = await asyncio.to_thread(write_archive, path, contents, files, key)
-        # What was written is what the disk gives back: a backup that was never read is a hope.
-        await asyncio.to_thread(unpack, path, (key,), None)
-        return Made(path, size, contents)
+        try:
+            # A backup that nobody ever restored is a hope.
+            async with unpacked(path, (key,), store.vault, folder):
+                return Made(path, size, contents)
+        except BaseException:
+            await asyncio.to_thread(remove_backup, path)
+            raise

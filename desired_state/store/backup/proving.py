@@ -76,8 +76,12 @@ async def unpacked(
             yield Unpacked(folder, path, contents, store, rows)
 
 
-async def read_everything(store: Store) -> Mapping[str, int]:
+async def read_everything(store: Store, *, at_once: int = AT_ONCE) -> Mapping[str, int]:
     """Load every row of every table as an object, and open every secret.
+
+    Args:
+        store: the database.
+        at_once: rows that are in memory at a time.
 
     Returns:
         `rows` and `secrets`: how many there were.
@@ -90,16 +94,18 @@ async def read_everything(store: Store) -> Mapping[str, int]:
     tables()
     async with store.reading() as session:
         for mapper in sorted(Base.registry.mappers, key=lambda one: one.class_.__name__):
-            read, opened = await _read_table(session, mapper.class_, store.vault)
+            read, opened = await _read_table(session, mapper.class_, store.vault, at_once)
             rows, secrets = rows + read, secrets + opened
     return {"rows": rows, "secrets": secrets}
 
 
-async def _read_table(session: AsyncSession, row: type[Base], vault: Vault) -> tuple[int, int]:
+async def _read_table(
+    session: AsyncSession, row: type[Base], vault: Vault, at_once: int
+) -> tuple[int, int]:
     read = opened = 0
     columns = cast("Table", row.__table__)
-    found = await session.stream_scalars(select(row), execution_options={"yield_per": AT_ONCE})
-    async for some in found.partitions(AT_ONCE):
+    found = await session.stream_scalars(select(row), execution_options={"yield_per": at_once})
+    async for some in found.partitions(at_once):
         for one in some:
             read += 1
             identity = "/".join(str(getattr(one, key.name)) for key in columns.primary_key)
@@ -108,7 +114,6 @@ async def _read_table(session: AsyncSession, row: type[Base], vault: Vault) -> t
                 if isinstance(value, Sealed):
                     vault.open(value, Place(columns.name, identity, column.name))
                     opened += 1
-        session.expunge_all()
     return read, opened
 
 

@@ -36,7 +36,8 @@ class RecoveryRow(DesiredRow):
 class BackupRow(StatusRow):
     """One attempt at a backup. `state`: good or failed; `error`: why it failed.
 
-    `nodes`: what became of each panel's own database: [{node, state, reason, bytes}]. `removed_at`: since
+    `nodes`: what became of each panel's own database: [{node, state, reason, bytes}]. `verified_at`:
+    when it was restored into a scratch database; None where others made it. `removed_at`: since
     when its file is gone, by retention or by hand.
     """
 
