@@ -26,6 +26,7 @@ FAULTS, LIFE = "integration/runtime/test_faults.py", "contract/live/test_lifecyc
 ADOPTED, ORDER = "e2e/test_adoption.py", "story/test_order.py"
 RESTORE, BACKUP = "integration/backup/test_restore.py", "e2e/test_backup.py"
 GONE = "integration/runtime/test_write_off.py"
+OLD, KEPT = "integration/runtime/test_recovery.py", "integration/runtime/test_backups.py"
 
 MISSING = {
     "a second panel stays empty": Complaint(
@@ -286,6 +287,7 @@ RESTORED = {
         (
             f"{RESTORE}::test_a_damaged_backup_changes_nothing",
             f"{RESTORE}::test_a_failed_backup_leaves_nothing_behind",
+            f"{OLD}::test_a_restore_that_fails_leaves_everything_as_it_was",
             f"{QUOTA}::test_a_panel_set_back_to_its_backup_counts_nothing_twice",
         ),
     ),
@@ -301,6 +303,23 @@ RESTORED = {
         "After a restore on a new server no node connects.",
         (
             f"{BACKUP}::test_a_lost_database_comes_back_by_two_commands_and_nothing_is_written_before_the_second",
+            f"{OLD}::test_after_a_restore_on_a_new_server_every_node_connects",
+        ),
+    ),
+    "an old database takes over": Complaint(
+        "The database that comes back is older than the panels: it deletes what was sold since, cuts off who "
+        "renewed, and brings leaked keys back.",
+        (
+            f"{OLD}::test_a_restored_database_that_is_older_than_the_panels_deletes_nothing",
+            f"{OLD}::test_a_key_rotated_after_the_backup_stops_its_node",
+            "unit/controller_core/test_restored.py::test_accepted_it_creates_and_takes_nothing_away",
+        ),
+    ),
+    "a panel set back brings the dead along": Complaint(
+        "A panel that is set back to its own backup serves clients deleted since, and lacks others.",
+        (
+            f"{OLD}::test_a_panel_set_back_to_its_own_backup_is_swept_and_filled_again",
+            f"{KEPT}::test_tombstones_outlive_the_oldest_backup_and_sweep_what_an_old_panel_brings_back",
         ),
     ),
     "no backup, and links rewritten by hand": Complaint(

@@ -88,10 +88,8 @@ def writes(fleet):
 NOTHING = {"old": 0, "new": 0}
 
 
-async def test_complaint_1_9_after_a_restore_on_a_new_server_every_node_connects(
-    tmp_path, monkeypatch
-) -> None:
-    """PasarGuard: after a restore on a new server no node connects."""
+async def test_after_a_restore_on_a_new_server_every_node_connects(tmp_path, monkeypatch) -> None:
+    """Nothing is brought along but the file and the key; the manifests' secrets are there."""
     async with fleet_of(tmp_path, monkeypatch, count=None) as fleet:
         await fleet.issue(2)
         await fleet.reconcile()
@@ -110,7 +108,7 @@ async def test_complaint_1_9_after_a_restore_on_a_new_server_every_node_connects
 
 
 @pytest.mark.promise("S4")
-async def test_complaint_1_9_a_restored_database_that_is_older_than_the_panels_deletes_nothing(
+async def test_a_restored_database_that_is_older_than_the_panels_deletes_nothing(
     tmp_path, monkeypatch
 ) -> None:
     """Sold, rotated, renewed, moved and revoked since the backup: the old rows contradict all of it."""
@@ -159,9 +157,7 @@ async def test_complaint_1_9_a_restored_database_that_is_older_than_the_panels_d
         assert any(stays in email for email in free["new"])
 
 
-async def test_complaint_1_9_a_key_rotated_after_the_backup_stops_its_node(
-    tmp_path, monkeypatch
-) -> None:
+async def test_a_key_rotated_after_the_backup_stops_its_node(tmp_path, monkeypatch) -> None:
     async with fleet_of(tmp_path, monkeypatch) as fleet:
         (key,) = await fleet.issue(1, node="new")
         await fleet.reconcile()
@@ -179,10 +175,8 @@ async def test_complaint_1_9_a_key_rotated_after_the_backup_stops_its_node(
             assert before == held(fleet)
 
 
-async def test_complaint_1_9_a_restore_that_fails_leaves_everything_as_it_was(
-    tmp_path, monkeypatch
-) -> None:
-    """3x-ui: a restore hangs, fails, or leaves panel and core down."""
+async def test_a_restore_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch) -> None:
+    """A file that was cut: neither the new server nor the old one notices anything."""
     async with fleet_of(tmp_path, monkeypatch) as fleet:
         await fleet.issue(1, node="new")
         await fleet.reconcile()
@@ -200,7 +194,7 @@ async def test_complaint_1_9_a_restore_that_fails_leaves_everything_as_it_was(
         assert (await fleet.reconcile()).in_sync
 
 
-async def test_complaint_1_9_a_panel_set_back_to_its_own_backup_is_swept_and_filled_again(
+async def test_a_panel_set_back_to_its_own_backup_is_swept_and_filled_again(
     tmp_path, monkeypatch
 ) -> None:
     async with fleet_of(tmp_path, monkeypatch) as fleet:
