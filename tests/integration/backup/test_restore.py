@@ -20,7 +20,7 @@ from desired_state.queries.requests import open_requests
 from desired_state.store.backup.archive import read_contents
 from desired_state.store.backup.copying import count_rows
 from desired_state.store.backup.errors import BackupBroken, BackupError, RestoreRefused
-from desired_state.store.backup.folder import find_backup, list_backups
+from desired_state.store.backup.folder import find_backup, list_backups, making
 from desired_state.store.backup.keys import read_keys
 from desired_state.store.backup.making import make_backup, nothing_fetched
 from desired_state.store.backup.proving import read_everything, unpacked
@@ -349,3 +349,24 @@ def databases_here(sqlite_template, tmp_path) -> str:
 async def modes(session):
     rows = await session.scalars(select(NodeRow).order_by(NodeRow.name))
     return {NodeName(row.name): node_from(row).mode for row in rows}
+
+
+async def test_what_a_killed_backup_left_goes_with_the_next_and_two_at_once_do_not_mix(
+    sqlite_store, tmp_path
+) -> None:
+    folder = tmp_path / "kept"
+    await back_up(sqlite_store, folder)
+    leave_behind(folder)
+
+    with making(folder), pytest.raises(BackupError, match="another process"):
+        await back_up(sqlite_store, folder)
+    await back_up(sqlite_store, folder)
+
+    assert [".x3fleet-backup.lock"] == names_in(folder, ".")
+    assert 2 == len(names_in(folder, "x3fleet-"))
+
+
+def leave_behind(folder: Path) -> None:
+    (folder / ".x3fleet-scratch-killed").mkdir()
+    (folder / ".x3fleet-scratch-killed" / "database.sqlite").write_bytes(b"plain")
+    (folder / "x3fleet-1.x3backup.unfinished").write_bytes(b"half")
