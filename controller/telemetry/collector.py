@@ -30,7 +30,10 @@ from controller.telemetry.snapshot import FleetSnapshot, SeenNode, SeenSource
 from desired_state.model.ids import NodeName
 from desired_state.model.node import Mode
 
-_INBOUND_REASONS = frozenset({"NoInbounds", "InboundMissing", "InboundDisabled"})
+_INBOUND_REASONS = frozenset({
+    "NoInbounds", "InboundMissing", "InboundDisabled", "InboundRefused", "InboundPortTaken",
+    "InboundTagTaken", "InboundMethod", "InboundHoldsForeign",
+})  # fmt: skip
 _SOURCE_FAULTS = (
     ("unavailable", SourceFault.UNAVAILABLE),
     ("manifest", SourceFault.INVALID),
