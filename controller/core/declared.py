@@ -1,13 +1,13 @@
 """Declared inbounds against what a look shows: which is which, what is to be done, what is in the way.
 
-An inbound is ours by its recorded id, as long as protocol and one more trait agree, or by its tag (by its
-remark where the panel made the tag) with the declared protocol and port. Every other one is somebody
-else's and is never written. Pure. Callers: `inbound_steps`, `binding`, `result`. Not here: effects.
+An inbound is ours by its recorded id, as long as protocol and one more trait agree, or by its tag with the
+declared protocol and port. A tag that the panel made proves nothing: there it is the remark. Every other one
+is somebody else's and is never written. Pure. Callers: `inbound_steps`, `binding`. Not here: effects.
 """
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -100,16 +100,45 @@ def _is_recorded(seen: ObservedInbound, row: ManagedInbound, spec: InboundSpec) 
     if seen.protocol != row.protocol:
         return False
     return (
-        seen.tag == row.tag
+        (seen.tag == row.tag and not _is_made(seen.tag))
         or seen.remark == row.remark
         or (seen.port in (row.port, spec.port) and seen.remark == spec.remark)
     )
 
 
 def _is_named(seen: ObservedInbound, spec: InboundSpec) -> bool:
-    if seen.tag == spec.tag:
-        return True
-    return seen.tag.startswith(_MADE_BY_PANELS) and seen.remark == spec.remark
+    if _is_made(seen.tag):
+        return seen.remark == spec.remark
+    return seen.tag == spec.tag
+
+
+def _is_made(tag: str) -> bool:
+    """Whether a panel may have made it: whoever gets that port there has the same one."""
+    return tag.startswith(_MADE_BY_PANELS)
+
+
+def find_anew(desired: Desired, inbounds: Iterable[ObservedInbound]) -> tuple[ManagedInbound, ...]:
+    """Tell what is recorded where another panel may answer: by name, and no recorded id counts."""
+    present = tuple(inbounds)
+    specs = {one.spec.name: one.spec for one in desired.inbounds}
+    found = []
+    for row in desired.managed:
+        spec = specs.get(row.name)
+        seen = None if spec is None else find_seen(spec, None, present)
+        if seen is None:
+            nowhere = replace(row, inbound_id=None, protocol="", port=0, tag="", remark="")
+            found.append(nowhere)
+        else:
+            found.append(with_facts(row, seen))
+    return tuple(found)
+
+
+def with_facts(row: ManagedInbound, seen: ObservedInbound) -> ManagedInbound:
+    """Write down what a look showed of it."""
+    return replace(
+        row, inbound_id=seen.id, protocol=seen.protocol, port=seen.port, tag=seen.tag,
+        remark=seen.remark,
+    )  # fmt: skip
 
 
 # -- what it asks for ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from controller.core.declared import REFUSED, Standing, Step, digest_of, stand
+from controller.core.declared import REFUSED, Standing, Step, digest_of, stand, with_facts
 from controller.core.desired import ManagedInbound
 from controller.core.effects import (
     Event,
@@ -111,7 +111,7 @@ def _row_of(standing: Standing) -> ManagedInbound | None:
     """Make the row that the look asks for; None where there is nothing to say yet."""
     row = standing.row or ManagedInbound(standing.spec.name)
     if standing.seen is not None:
-        row = _with_facts(row, standing.seen)
+        row = with_facts(row, standing.seen)
     if standing.leaving:
         return _leaving(standing, row)
     if standing.reason and standing.step is not Step.WAIT:
@@ -131,13 +131,6 @@ def _leaving(standing: Standing, row: ManagedInbound) -> ManagedInbound | None:
     state = InboundState.LEAVING if leaves else InboundState.KEPT
     keeps = leaves and standing.row.state is InboundState.LEAVING
     return row if keeps else replace(row, state=state, reason="", message="")
-
-
-def _with_facts(row: ManagedInbound, seen: ObservedInbound) -> ManagedInbound:
-    return replace(
-        row, inbound_id=seen.id, protocol=seen.protocol, port=seen.port, tag=seen.tag,
-        remark=seen.remark,
-    )  # fmt: skip
 
 
 def _live(row: ManagedInbound) -> ManagedInbound:
@@ -214,7 +207,7 @@ def _create(turn: Turn, standing: Standing) -> Steps[None]:
         return
     after = _standing(turn, standing.spec.name)
     if after is not None and after.seen is not None:
-        row = _live(_with_facts(row, after.seen))
+        row = _live(with_facts(row, after.seen))
         yield from _record(turn, [row], events=[_created(row)])
     elif outcome.verdict is Verdict.REJECTED:
         yield from _refuse(turn, replace(row, sent_at=None), standing, outcome.cause)
@@ -234,7 +227,7 @@ def _update(turn: Turn, standing: Standing) -> Steps[None]:
     after = _standing(turn, standing.spec.name)
     if after is None or after.seen is None:
         return
-    row = _with_facts(standing.row, after.seen)
+    row = with_facts(standing.row, after.seen)
     events = _lost(standing, before, _clients_on(turn, after.seen.id))
     if not after.changes:
         detail = f"{standing.spec.name}: {', '.join(standing.changes)}"

@@ -19,12 +19,14 @@ from controller.core.binding import (
 )
 from controller.core.chunks import START
 from controller.core.conditions import Condition, ConditionType, NodeStatus
+from controller.core.declared import find_anew
 from controller.core.desired import Desired, NodeRequest
 from controller.core.effects import (
     Bind,
     Observe,
     ReadDesired,
     ReadGenerations,
+    RecordInbounds,
     Steps,
     WriteStatus,
     perform,
@@ -105,7 +107,7 @@ def dry_run(target: NodeTarget, now: datetime, *, anew: bool = False) -> Steps[R
         desired = replace(desired, requests=asked)
     turn = Turn(target, desired, look, now, START)
     if _may_match(turn):
-        turn.desired = _bound(desired, look)
+        turn.desired = _bound(_recalled(desired, look), look)
         turn.draw()
     yield from ask_generations(turn)
     if turn.checked.is_trusted:
@@ -153,8 +155,12 @@ def bind(turn: Turn) -> Steps[None]:
     """Bind the panel's GUID and the matched inbounds: at the first look, when declared anew, or asked."""
     if turn.desired.mode is Mode.PAUSED or not _may_match(turn):
         return
+    desired = _recalled(turn.desired, turn.look)
     # What could not be answered is asked again at every look.
-    turn.matched = not finds_nothing(turn.desired, turn.look.inbounds)
+    turn.matched = not finds_nothing(desired, turn.look.inbounds)
+    if turn.matched and desired is not turn.desired:
+        yield from perform(RecordInbounds(desired.node, desired.managed, desired.epoch))
+        turn.desired = desired
     after = _bound(turn.desired, turn.look)
     if after is turn.desired:
         return
@@ -163,6 +169,14 @@ def bind(turn: Turn) -> Steps[None]:
     turn.desired = after
     turn.draw()
     turn.first = turn.plan
+
+
+def _recalled(desired: Desired, look: Observation) -> Desired:
+    """Where another panel may answer, ids of the one before are nothing to go by."""
+    if not _asks_anew(desired, look):
+        return desired
+    managed = find_anew(desired, look.inbounds)
+    return desired if managed == desired.managed else replace(desired, managed=managed)
 
 
 def _may_match(turn: Turn) -> bool:

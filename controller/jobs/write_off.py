@@ -24,6 +24,7 @@ from desired_state.store.forgotten import pending_write_offs
 from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.tables.forgotten import WriteOffRow
+from desired_state.store.tables.inbounds import ManagedInboundRow
 from desired_state.store.tables.status import (
     EventRow,
     InboundRow,
@@ -37,7 +38,11 @@ _PLACEMENT = cast("Table", PlacementRow.__table__)
 _WRITE_OFF = cast("Table", WriteOffRow.__table__)
 _EVENT = cast("Table", EventRow.__table__)
 _NODE = cast("Table", NodeRow.__table__)
-_OF_A_NODE = (cast("Table", NodeStatusRow.__table__), cast("Table", InboundRow.__table__))
+_OF_A_NODE = (
+    cast("Table", NodeStatusRow.__table__),
+    cast("Table", InboundRow.__table__),
+    cast("Table", ManagedInboundRow.__table__),
+)
 APART = 20
 """More clients than this are told of in one line; what became of each, its row tells."""
 

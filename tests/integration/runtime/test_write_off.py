@@ -19,6 +19,7 @@ from desired_state.queries.events import list_events
 from desired_state.queries.forgotten import list_forgotten
 from desired_state.queries.moves import list_moves
 from desired_state.store.tables.desired import NodeRow
+from desired_state.store.tables.inbounds import ManagedInboundRow
 from desired_state.store.tables.status import NodeStatusRow, PlacementRow, RemoteGenerationRow
 from desired_state.store.tables.types import DESIRED
 from desired_state.store.unit_of_work import begin
@@ -136,6 +137,9 @@ async def test_keys_of_a_forgotten_node_live_elsewhere_and_wait_for_nothing(flee
 
 
 async def test_keys_that_had_not_left_yet_are_placed_elsewhere(fleet):
+    async with fleet.recording() as session:
+        now = fleet.clock.now()
+        session.add(ManagedInboundRow(node=NL1, name="front", state="live", changed_at=now))
     await fall(fleet, NL1)
     await vanish(fleet, NL1)
 
@@ -147,6 +151,7 @@ async def test_keys_that_had_not_left_yet_are_placed_elsewhere(fleet):
     async with fleet.reading() as session:
         assert await session.get(NodeRow, NL1) is None
         assert await session.get(NodeStatusRow, NL1) is None
+        assert await session.get(ManagedInboundRow, (NL1, "front")) is None
 
 
 async def test_a_turn_in_hand_that_records_something_afterwards_is_written_off_too(fleet):
