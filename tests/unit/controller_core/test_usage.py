@@ -196,6 +196,8 @@ class PanelClient:
                 self.backups.append((self.counter, self.row))
             case "restore":
                 self.counter, self.row = self.backups[size % len(self.backups)]
+                # So does a later backup over an earlier one.
+                self.backups = [b for b in self.backups if b[1] != self.row or b[0] <= self.counter]
 
     @property
     def shown(self):

@@ -26,7 +26,14 @@ rows = st.fixed_dictionaries(
         "expiryTime": numbers,
     },
 )
-odd = st.one_of(st.none(), st.booleans(), numbers, texts, st.floats(allow_nan=False), st.just({}))
+odd = st.one_of(
+    st.none(),
+    st.booleans(),
+    numbers,
+    texts,
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.just({}),
+)
 records = st.fixed_dictionaries(
     {"email": texts},
     optional={
