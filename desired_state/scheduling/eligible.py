@@ -101,6 +101,16 @@ def refuse_node(state: NodeState, policy: Policy, keys: int) -> Refusal | None:
     )
 
 
+def can_serve(state: NodeState, policy: Policy) -> bool:
+    """Tell whether a node serves the keys that it has, as far as its last look told.
+
+    One that merely takes no new keys does: cordoned, drained, full, overloaded. One that nobody looks at
+    any more, paused or in no manifest, counts as one that does not.
+    """
+    is_watched = not state.node.orphaned and state.node.mode is not Mode.PAUSED
+    return is_watched and _refuse_by_health(state, policy) is None
+
+
 def failover_at(state: NodeState, policy: Policy) -> datetime | None:
     """Tell when the keys of a node that cannot be reached are placed elsewhere; None: never, as it is."""
     if state.unreachable_since is None or not policy.failover_after_s:

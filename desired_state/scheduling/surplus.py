@@ -7,8 +7,11 @@ So it is after a change to a tariff of fewer nodes, and at the end of every move
     1. where nobody asked the key to leave: no move, no drain
     2. where its labels match
     3. where it is proved to live
-    4. where a key could be placed now
+    4. where it is served now
     5. the better rank of `score`
+
+The rest is ended only while every one of those that stay is both proved live and able to serve: a key is
+never taken off the one node that its customer can use.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -18,15 +21,13 @@ from desired_state.model.key import Key
 from desired_state.model.placement import DeleteReason
 from desired_state.scheduling.balance import end_overlap
 from desired_state.scheduling.draft import Draft
-from desired_state.scheduling.eligible import RefusedBy
+from desired_state.scheduling.eligible import can_serve
 from desired_state.scheduling.result import Move
 from desired_state.scheduling.score import Rank
 
 Live = Container[tuple[KeyId, NodeName]]
 Sources = Mapping[KeyId, Container[NodeName]]
 _WORST = (True,) * 4
-_MERELY_CLOSED = frozenset({RefusedBy.FULL, RefusedBy.OVERLOADED, RefusedBy.UNSCHEDULABLE})
-"""A node that takes no new keys serves those that it has."""
 
 
 def sources_of(moves: Iterable[Move]) -> Sources:
@@ -47,7 +48,7 @@ def is_crowded(draft: Draft, key: Key) -> bool:
 
 
 def end_surplus(draft: Draft, keys: Iterable[Key], sources: Sources, live: Live) -> None:
-    """End surplus placements, each key's once all that stay are proved live: until then any may serve it."""
+    """End surplus placements, each key's once all that stay are live and can serve: until then any may."""
     for key in keys:
         if is_crowded(draft, key) and not end_overlap(draft, key, live):
             _thin_out(draft, key, sources.get(key.id, ()), live)
@@ -56,11 +57,16 @@ def end_surplus(draft: Draft, keys: Iterable[Key], sources: Sources, live: Live)
 def _thin_out(draft: Draft, key: Key, left: Container[NodeName], live: Live) -> None:
     ordered = sorted(draft.lives(key.id), key=lambda name: _rank(draft, key, name, left, live))
     kept, surplus = ordered[: key.nodes.count], ordered[key.nodes.count :]
-    if all((key.id, name) in live for name in kept):
+    if all((key.id, name) in live and _serves(draft, name) for name in kept):
         for name in surplus:
             draft.end(draft.own(key.id)[name], _reason(draft, name, left))
     elif not any(name in left for name in surplus):
         draft.waits = True
+
+
+def _serves(draft: Draft, name: NodeName) -> bool:
+    room = draft.rooms.by_name.get(name)
+    return room is not None and can_serve(room.state, room.policy)
 
 
 def _rank(
@@ -69,12 +75,12 @@ def _rank(
     room = draft.rooms.by_name.get(name)
     if room is None:
         return _WORST, (), name
-    node, refusal = room.state.node, room.refusal
+    node = room.state.node
     order = (
         name in left or node.is_draining,
         not key.nodes.matches(node.spec.labels),
         (key.id, name) not in live,
-        refusal is not None and refusal.by not in _MERELY_CLOSED,
+        not _serves(draft, name),
     )
     return order, room.scale.rank(room.keys), name
 

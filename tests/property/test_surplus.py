@@ -2,13 +2,19 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from desired_state.model.key import Key
-from desired_state.model.placement import DeleteReason
+from desired_state.model.node import Mode, Node
+from desired_state.model.placement import DeleteReason, Placement
+from desired_state.model.policy import policy_for
+from desired_state.model.tariff import NodeSelector
+from desired_state.scheduling.eligible import NodeState
 from desired_state.scheduling.place import place_keys
 from desired_state.scheduling.result import PlacementResult
+from tests.builders import make_node_spec
 from tests.property.test_placement import KEYS, NAMES, RESTING, World
 
 LIVE = st.frozensets(st.tuples(st.sampled_from(KEYS), st.sampled_from(NAMES)))
@@ -33,11 +39,68 @@ def lives(world: World) -> dict[str, set[str]]:
     return found
 
 
-@given(RESTING)
-def test_where_everything_is_live_no_key_keeps_more_nodes_than_it_is_owed(world) -> None:
-    once = world.after(place(world, EVERYWHERE))
+def serving(world: World) -> set[str]:
+    """Nodes that serve the keys they have: looked at, healthy, whether they take new keys or not."""
+    return {
+        state.node.name
+        for state in world.nodes
+        if not state.node.orphaned
+        and state.node.mode is not Mode.PAUSED
+        and not any(name.startswith("Stalled") for name in state.conditions)
+        and (
+            state.xray_running is not False
+            or not policy_for(world.policies, state.node.spec.labels).require_xray
+        )
+    }
 
-    assert all(len(lives(once)[key.id]) <= key.nodes.count for key in counted(once))
+
+@given(RESTING)
+def test_where_everything_is_live_and_serves_no_key_keeps_more_nodes_than_it_is_owed(world) -> None:
+    once = world.after(place(world, EVERYWHERE))
+    before, serves = lives(world), serving(world)
+
+    assert all(
+        len(lives(once)[key.id]) <= key.nodes.count
+        for key in counted(once)
+        if before[key.id] <= serves
+    )
+
+
+@given(RESTING, LIVE)
+def test_a_surplus_ends_only_where_all_that_stay_serve_the_key(world, live) -> None:
+    result = place(world, live)
+    after, serves = lives(world.after(result)), serving(world)
+    added = {(row.key, row.node) for row in result.added}
+
+    for row in result.ended:
+        if row.leaving is DeleteReason.SURPLUS:
+            assert {node for node in after[row.key] if (row.key, node) not in added} <= serves
+
+
+DOWN = {
+    "Xray stands": {"xray_running": False},
+    "out of reach": {"conditions": ("Unreachable/Timeout",)},
+    "stalled": {"conditions": ("Stalled/StaleDesired",)},
+}
+
+
+@pytest.mark.parametrize("down", DOWN.values(), ids=DOWN)
+@pytest.mark.parametrize("schedulable", [True, False], ids=["open", "cordoned"])
+def test_the_one_node_that_serves_a_key_is_not_left_for_one_that_does_not(
+    down, schedulable
+) -> None:
+    """The labels choose nl-1, which serves nobody: the key stays in Germany until it does."""
+    key = Key("k1", "s1", 1, NodeSelector((("country", "nl"),), 1))
+    dutch = Node(make_node_spec("nl-1", labels=(("country", "nl"),), schedulable=schedulable))
+    german = NodeState(Node(make_node_spec("de-1", labels=(("country", "de"),))), xray_running=True)
+    rows = [Placement("k1", node, "earlier") for node in ("nl-1", "de-1")]
+    both = frozenset({("k1", "nl-1"), ("k1", "de-1")})
+
+    waiting = place_keys([key], [NodeState(dutch, **down), german], rows, live=both)
+    served = place_keys([key], [NodeState(dutch, xray_running=True), german], rows, live=both)
+
+    assert ((), True) == (waiting.ended, waiting.waits)
+    assert ["de-1"] == [row.node for row in served.ended]
 
 
 @given(RESTING, LIVE)
