@@ -78,7 +78,11 @@ def seen_document(seen: ObservedInbound) -> Document:
 
 
 def _object(text: str) -> Document:
-    decoded = json.loads(text) if text else {}
+    """Read what a panel keeps as text: anybody may have stored there what is no JSON."""
+    try:
+        decoded = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
     return decoded if isinstance(decoded, dict) else {}
 
 

@@ -190,6 +190,16 @@ def test_differences_are_named_by_their_place_and_either_name_of_the_target_coun
     )
 
 
+@pytest.mark.parametrize("broken", ["{", "\x00", "[" * 100_000, "[]", "null"])
+def test_sniffing_that_is_no_json_is_written_anew_where_it_is_declared_and_left_alone_elsewhere(
+    broken: str,
+) -> None:
+    held, spec = as_seen(sniffing=broken), replace(SPEC, sniffing=("http",))
+
+    assert Step.NONE is standing(desired_with(), held).step
+    assert Step.UPDATE is standing(desired_with(spec=spec), held).step
+
+
 def test_laying_over_keeps_what_was_not_declared() -> None:
     tls = InboundTls("/etc/ssl/a.pem", "/etc/ssl/a.key", alpn=("h2",))
     spec = replace(SPEC, reality=None, certificate=tls)
