@@ -5,6 +5,7 @@ that is not JSON of the panel's own shape says nothing about whether the panel d
 Callers: `session`. Not here: sending, repeating, logging in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -12,7 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from controller.core.effects import Verdict
 from controller.panels.api.envelope import Answer, shorten
+from controller.panels.api.masking import mask
 
+_READ_CHARACTERS = 20_000
+"""Of a panel's own sentence, before its secrets are masked: what is shown is far shorter."""
 _BARE_404 = b"404 page not found"
 """What the panel's web framework says instead of an empty 404, up to 2.8.4."""
 
@@ -75,8 +79,8 @@ def stand(answer: Answer) -> Standing:
     return Standing.UNEXPECTED
 
 
-def judge_write(answer: Answer) -> tuple[Verdict, str]:
-    """Tell what the answer to a write says, and why in one sentence.
+def judge_write(answer: Answer, secrets: Sequence[str] = ()) -> tuple[Verdict, str]:
+    """Tell what the answer to a write says, and why in one sentence, in which no secret shows.
 
     | seen | verdict |
     | --- | --- |
@@ -97,7 +101,8 @@ def judge_write(answer: Answer) -> tuple[Verdict, str]:
         return Verdict.APPLIED, ""
     may_refuse = answer.status == 200 or 400 <= answer.status < 500
     if message is not None and not message.success and may_refuse:
-        return Verdict.REJECTED, shorten(message.msg)
+        # Before it is cut: the half of a secret is one too.
+        return Verdict.REJECTED, shorten(mask(message.msg[:_READ_CHARACTERS], secrets))
     return Verdict.UNKNOWN, f"the answer says nothing: {describe(answer)}"
 
 

@@ -257,7 +257,7 @@ class PanelApi:
             verdict = Verdict.UNKNOWN if result.sent else Verdict.NOT_SENT
             cause = result.error.message
             return WriteAnswer(verdict, cause, None, result.duration_s, sent_bytes)
-        verdict, cause = judge_write(result)
+        verdict, cause = judge_write(result, secrets)
         told = verdict in (Verdict.APPLIED, Verdict.REJECTED) and result.status != 413
         return WriteAnswer(
             verdict,

@@ -4,7 +4,7 @@ What was not declared travels through a change as the panel returned it, clients
 `controller.panels.inbounds`. Not here: which call carries it, reading what is there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,13 @@ from desired_state.model.inbound import InboundSpec
 _JSON_FIELDS = ("settings", "streamSettings", "sniffing")
 _NOT_WRITTEN = frozenset({"clientStats", "fallbackParent", "originNodeGuid", "allocate"})
 """Keys that the panel works out for its answers, or dropped."""
+_SECRETS = frozenset({
+    "privateKey", "mldsa65Seed", "key", "echServerKeys", "decryption", "password", "pass", "auth", "id",
+    "uuid", "secretKey", "seed",
+})  # fmt: skip
+"""Names of what the server and its clients prove themselves by, wherever they stand in an inbound."""
+_SHORTEST_SECRET = 4
+"""A shorter text would mask every sentence and hide nothing."""
 _SNIFFING = {
     "enabled": False,
     "destOverride": ["http", "tls", "quic", "fakedns"],
@@ -98,11 +105,30 @@ def has_private_key(held: Mapping[str, Any]) -> bool:
 
 
 def secrets_in(held: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name what a panel's refusal must not repeat of an inbound: keys of the server."""
-    reality = decoded(held.get("streamSettings")).get("realitySettings")
-    key = reality.get("privateKey") if isinstance(reality, dict) else ""
-    password = decoded(held.get("settings")).get("password")
-    return tuple(str(secret) for secret in (key, password) if secret)
+    """Name what a panel's refusal must not repeat of an inbound: keys of the server and of its clients.
+
+    Returns:
+        Each text as it is and, of one with several lines, each line: JSON writes a line's end otherwise.
+    """
+    found: set[str] = set()
+    for name in ("settings", "streamSettings"):
+        for secret in _secrets_below(decoded(held.get(name))):
+            found.update((secret, *secret.splitlines()))
+    return tuple(sorted(one for one in found if len(one) >= _SHORTEST_SECRET and one != "none"))
+
+
+def _secrets_below(value: object) -> Iterator[str]:
+    """Walk objects and lists in any depth; what stands under a secret's name may be a list itself."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _secrets_below(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            if name not in _SECRETS:
+                yield from _secrets_below(one)
+            else:
+                lines = one if isinstance(one, list) else [one]
+                yield from (line for line in lines if isinstance(line, str))
 
 
 def entries_of(held: Mapping[str, Any]) -> list[Body]:

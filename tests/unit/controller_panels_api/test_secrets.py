@@ -98,6 +98,19 @@ async def test_secret_that_the_panel_repeats_is_masked_in_the_cause() -> None:
     assert "Client Not Found In Inbound For ID: *** *** *** bob" == result.cause
 
 
+@pytest.mark.parametrize("before", [0, 150, 180, 5_000])
+async def test_a_sentence_that_is_cut_shows_no_half_of_a_secret(before: int) -> None:
+    secret = "c2VjcmV0LW9mLWEtc2VydmVyLXRoYXQtaXMtbG9uZw"
+    told = f"{'x' * before}{secret} and more {'y' * 300}"
+    panel = ScriptedPanel(answers={"panel/api/x": envelope(success=False, msg=told)})
+
+    async with panel.api() as api:
+        result = await api.write("panel/api/x", json={}, secrets=(secret,))
+
+    assert result.cause.startswith("x" * min(before, 200))
+    assert secret[:3] not in result.cause
+
+
 def test_masking_leaves_nothing_of_a_secret_that_holds_another() -> None:
     assert "*** and ***" == mask("abcdef and cd", ["cd", "abcdef", ""])
 
