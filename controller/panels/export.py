@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 from controller.panels.api.body import Sink
@@ -21,6 +22,8 @@ _PATH, _OLD_PATH = "panel/api/server/getDb", "server/getDb"
 _SQLITE, _POSTGRES = b"SQLite format 3\x00", b"PGDMP"
 _TABLES = frozenset({"inbounds", "settings", "users"})
 """What every version's database has."""
+_STEPS = 10_000
+"""Instructions of SQLite's between two looks at whether it is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +64,28 @@ async def export(api: PanelApi, file: BinaryIO, limit_bytes: int) -> Export:
     return Export(info.version_text, checked, answer.received_bytes)
 
 
-def look_into(path: Path) -> int:
-    """Open a panel's database, check it whole, and count its clients.
+def look_into(path: Path, given_up: Event) -> int:
+    """Open a panel's database, check it whole, and count its clients; runs nothing that it brings along.
+
+    Args:
+        path: the file; whatever a panel, or who stands in its place, sent.
+        given_up: once set, SQLite stops within some instructions: a query of theirs may never end.
 
     Raises:
-        ExportBroken: it is damaged, or no panel's.
+        ExportBroken: it is damaged, or no panel's, or was given up on.
     """
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as found:
+            found.set_progress_handler(given_up.is_set, _STEPS)
+            found.execute("PRAGMA trusted_schema = OFF")
+            found.execute("PRAGMA query_only = ON")
             whole = found.execute("PRAGMA integrity_check(1)").fetchone()
             if whole != ("ok",):
                 message = f"the panel's database is damaged: {whole[0]}"
                 raise ExportBroken(message)
-            tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master")}
+            # A view under such a name is a query of theirs, and may have no end.
+            listed = found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name for (name,) in listed}
             missing = sorted(_TABLES - tables)
             if missing:
                 message = f"it is no panel's database: no table {missing[0]}"
@@ -81,17 +93,20 @@ def look_into(path: Path) -> int:
             if "clients" in tables:
                 return int(found.execute("SELECT count(*) FROM clients").fetchone()[0])
             # Up to 3.0.2 they stand in their inbounds.
-            rows = found.execute("SELECT settings FROM inbounds").fetchall()
+            rows = found.execute("SELECT settings FROM inbounds")
             return sum(_clients_in(settings) for (settings,) in rows)
     except sqlite3.Error as error:
         message = f"the panel's database does not open: {error}"
         raise ExportBroken(message) from error
 
 
-def _clients_in(settings: str) -> int:
+def _clients_in(settings: object) -> int:
+    """Count; a column of SQLite holds whatever was put there, and nonsense holds no clients."""
+    if not isinstance(settings, str):
+        return 0
     try:
         found = json.loads(settings or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     clients = found.get("clients") if isinstance(found, dict) else None
     return len(clients) if isinstance(clients, list) else 0

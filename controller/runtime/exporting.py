@@ -7,6 +7,7 @@ jobs and the service, by `Exports.fetch`. Not here: the HTTP call (`panels.expor
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 from controller.core.observed import NotSeen
 from controller.panels.api.errors import PanelError
@@ -24,6 +25,8 @@ from desired_state.store.backup.errors import BackupError
 
 AT_ONCE = 4
 """Whole databases that are on their way: they share the line with the turns of all nodes."""
+LOOK_S = 300.0
+"""For checking one database page by page: whoever sent it cannot keep a backup from its end."""
 _MIB = 1 << 20
 
 
@@ -36,6 +39,8 @@ class Exports:
         pool: of panels; the turns' own sessions are used.
         clock: for records.
     """
+
+    look_s = LOOK_S
 
     def __init__(self, reader: Reader, records: Records, pool: PanelPool, clock: Clock) -> None:
         self._reader = reader
@@ -85,7 +90,7 @@ class Exports:
         node, member = approach.target.node, path.name
         try:
             export = await self._fetch(approach, path, limit)
-            clients = await asyncio.to_thread(look_into, path) if export.checked else None
+            clients = await self._look_into(path) if export.checked else None
             part = await asyncio.to_thread(measure, path, member)
         except PanelError as error:
             await self._remember(approach, error)
@@ -105,6 +110,18 @@ class Exports:
             return await panel.export(file, limit)
         finally:
             await asyncio.to_thread(file.close)
+
+    async def _look_into(self, path: Path) -> int:
+        given_up = Event()
+        try:
+            async with asyncio.timeout(self.look_s):
+                return await asyncio.to_thread(look_into, path, given_up)
+        except TimeoutError as error:
+            message = f"the panel's database could not be checked within {self.look_s:g} s"
+            raise ExportBroken(message) from error
+        finally:
+            # A thread hears of no cancellation by itself, and the process waits for its end.
+            given_up.set()
 
     async def _remember(self, approach: Approach, error: PanelError) -> None:
         if error.reason is NotSeen.CREDENTIALS_REFUSED:
