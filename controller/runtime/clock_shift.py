@@ -56,8 +56,8 @@ class Shift:
         return moved if moved <= self.now else min(at, self.now)
 
     def sooner(self, at: datetime) -> datetime:
-        """A moment that is yet to come."""
-        return min(at, at + self.step)
+        """A moment that is yet to come; due now, not long ago, where a step forward overtook it."""
+        return min(at + self.step, max(at, self.now))
 
 
 async def shift(connection: AsyncConnection, by: Shift) -> int:

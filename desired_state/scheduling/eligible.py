@@ -20,6 +20,8 @@ from desired_state.model.tariff import Labels
 UNHEALTHY = ("Unreachable", "Stalled", "Blocked")
 CONFIRMED_BY = 2
 """Failed looks in a row without which no node is given up: one may be an accident of our own."""
+LATE = timedelta(minutes=1)
+"""A look may come so late: it waits for the panel before, or for another replica to take over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class NodeState:
 
     `conditions`: those that hold, as `Type/Reason`. `xray_running` None: nobody has looked yet, which
     does not keep keys off a new node. `unreachable_since`: None while its panel answers; `failures`: looks
-    in a row that failed.
+    in a row that failed; `next_look_at`: when the next one is due.
     """
 
     node: Node
@@ -49,6 +51,7 @@ class NodeState:
     load: NodeLoad = NodeLoad()
     unreachable_since: datetime | None = None
     failures: int = 0
+    next_look_at: datetime | None = None
 
 
 class RefusedBy(StrEnum):
@@ -119,9 +122,15 @@ def failover_at(state: NodeState, policy: Policy) -> datetime | None:
 
 
 def is_given_up(state: NodeState, policy: Policy, now: datetime) -> bool:
-    """Tell whether a node has been out of reach for so long that its keys are to live elsewhere."""
+    """Tell whether a node has been out of reach for so long that its keys are to live elsewhere.
+
+    It is not where nobody has looked for longer than that: after a stop the controller looks first.
+    """
     due = failover_at(state, policy)
-    return due is not None and due <= now and state.failures >= CONFIRMED_BY
+    if due is None or due > now or state.failures < CONFIRMED_BY:
+        return False
+    next_look = state.next_look_at
+    return next_look is None or now - next_look <= timedelta(seconds=policy.failover_after_s) + LATE
 
 
 def _refuse_by_operator(node: Node) -> Refusal | None:

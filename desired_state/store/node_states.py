@@ -28,6 +28,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
             NodeStatusRow.conditions,
             NodeStatusRow.xray,
             NodeStatusRow.failures,
+            NodeStatusRow.next_look_at,
             NodeStatusRow.traffic_rate_bps,
             NodeStatusRow.cpu_share,
             NodeStatusRow.memory_share,
@@ -38,7 +39,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
     if failures:
         query = query.where(NodeStatusRow.failures >= failures)
     states = []
-    for row, conditions, xray, failed, *load in await session.execute(query):
+    for row, conditions, xray, failed, due, *load in await session.execute(query):
         node = node_from(row)
         states.append(
             NodeState(
@@ -48,6 +49,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
                 load=_load(node, *load),
                 unreachable_since=_unreachable_since(conditions or []),
                 failures=failed or 0,
+                next_look_at=due,
             )
         )
     return tuple(states)

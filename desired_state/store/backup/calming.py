@@ -1,8 +1,9 @@
 """Makes a restored database safe to start with: numbers go on, nobody is told twice, no lease is left.
 
 What the lost database did after the backup cannot be known: whatever somebody remembers by a number must not
-see it again, and what may have been sent already is not sent by itself. Callers: `commands.restore`, on a
-scratch database that nobody else has open. Not here: nodes and requests (`commands.recovery`).
+see it again, what may have been sent already is not sent by itself, and no node is given up for what looks of
+that time said. Callers: `commands.restore`, on a scratch database that nobody else has open. Not here: modes
+of nodes, requests (`commands.recovery`).
 """
 
 from datetime import datetime
@@ -14,6 +15,7 @@ from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import (
     EventRow,
     NodeLeaseRow,
+    NodeStatusRow,
     NotificationRow,
     ReplicaRow,
     WebhookDeliveryRow,
@@ -21,6 +23,7 @@ from desired_state.store.tables.status import (
 
 GAP = 1_000_000
 """More revisions, notifications or leases than a fleet gives out between two backups."""
+_LOST = "Unreachable"
 PARKED = "the database was restored from a backup: it may have been sent already"
 
 
@@ -39,12 +42,24 @@ async def calm(session: AsyncSession, backup: str, taken_at: datetime, now: date
     await session.execute(
         update(ReplicaRow).where(ReplicaRow.state == "live").values(state="left", ended_at=now)
     )
+    await _begin_falls_anew(session, now)
     await session.execute(
         update(WebhookDeliveryRow)
         .where(WebhookDeliveryRow.state == "waiting")
         .values(state="parked", last_error=PARKED)
     )
     await _tell(session, backup, taken_at, now)
+
+
+async def _begin_falls_anew(session: AsyncSession, now: datetime) -> None:
+    """Count from now how long nodes are out of reach: what came in between, nobody here has seen."""
+    for row in await session.scalars(select(NodeStatusRow)):
+        if any(one["type"] == _LOST for one in row.conditions):
+            row.failures, row.connected_at, row.next_look_at = 0, None, now
+            row.conditions = [
+                one | {"since": now.isoformat()} if one["type"] == _LOST else one
+                for one in row.conditions
+            ]
 
 
 async def _tell(session: AsyncSession, backup: str, taken_at: datetime, now: datetime) -> None:

@@ -2,12 +2,14 @@
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
+from controller.jobs.failover import given_up
+from controller.jobs.place import place
 from desired_state.commands import nodes, recovery
 from desired_state.commands.errors import Conflict
 from desired_state.commands.requests import ask
@@ -26,13 +28,14 @@ from desired_state.store.backup.making import make_backup, nothing_fetched
 from desired_state.store.backup.proving import read_everything, unpacked
 from desired_state.store.convert import node_from
 from desired_state.store.errors import SecretUnreadable
+from desired_state.store.node_states import read_node_states
 from desired_state.store.secrets import Vault, make_key
 from desired_state.store.tables.desired import NodeRow, RevisionCounterRow, SubscriptionRow
 from desired_state.store.tables.shop import PaymentRow
 from desired_state.store.tables.status import NodeLeaseRow, NotificationRow, WebhookDeliveryRow
 from desired_state.store.unit_of_work import begin
 from tests.builders import make_node_spec
-from tests.data import datasets, shop
+from tests.data import datasets, rows, shop
 from tests.data.datasets import MONTH, NL1, NL2
 from tests.stores import KEY, Databases, opened
 
@@ -211,6 +214,32 @@ async def test_every_node_observes_until_a_person_accepts_and_then_takes_nothing
     } == after  # fmt: skip
     assert ("de-1", "fr-1", "nl-2") == left.of(Recovery.CAREFUL)
     assert over is None
+
+
+async def test_no_node_is_given_up_on_what_the_backup_says_of_it(
+    sqlite_store, databases_here, tmp_path
+) -> None:
+    """It was down for a minute when the backup was made; that may be over for long."""
+    await datasets.build_fleet(sqlite_store)
+    now = sqlite_store.clock.now()
+    since = now - timedelta(minutes=1)
+    fallen = rows.condition("Unreachable", "Timeout", since)
+    await rows.replace_status(sqlite_store, NL1, fallen, failures=2)
+    later = now + timedelta(hours=20)
+    at_risk = await given_up(sqlite_store, later)
+    backup = await back_up(sqlite_store, tmp_path)
+    await bring_back(databases_here, backup)
+
+    async with opened(databases_here) as found:
+        summary = await place(found, later)
+        async with found.reading() as session:
+            (state,) = [s for s in await read_node_states(session) if s.node.name == NL1]
+
+    assert {NL1} == {node for node, _ in at_risk}
+    assert () == summary.ended
+    # It takes no keys before it was looked at.
+    assert (("Unreachable/Timeout",), 0) == (state.conditions, state.failures)
+    assert since < state.unreachable_since
 
 
 async def test_a_payment_that_comes_again_after_a_restore_is_credited_once(

@@ -220,6 +220,31 @@ async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
         assert (frozenset(), {"one"}) == (at_once, {node for node, _ in then})
 
 
+async def test_after_a_long_stop_no_node_is_given_up_before_it_was_looked_at_again(
+    tmp_path, monkeypatch, clock
+):
+    """Hours in which nobody looked: it may be back for long."""
+    quick = Policy(failover_after_s=300)
+    async with opened(
+        tmp_path, monkeypatch, clock, quick, one=Wanted("3.6.0"), two=Wanted("3.6.0"),
+    ) as fleet:  # fmt: skip
+        await fleet.issue(node="one")
+        await fleet.reconcile()
+        fleet["one"].panel.faults.arm({"kind": "reset", "path": ".*", "count": None})
+        for _ in range(2):
+            await fleet.reconcile("one")
+        pass_time(fleet, clock, 20 * 3600)
+        async with fleet.reopened(clock) as again:
+            store = again.controller.store
+            unseen = await again.controller.place()
+            before = await given_up(store, clock.now())
+            await again.reconcile("one")
+            after = await given_up(store, clock.now())
+
+        assert ((), frozenset()) == (unseen.ended, before)
+        assert {"one"} == {node for node, _ in after}
+
+
 async def test_a_clock_that_ran_ahead_leaves_no_back_off_of_hours(fleet, clock):
     """Set forward and back again: the next look is due within a back-off, and at once where nobody ran."""
     site = fleet["one"]

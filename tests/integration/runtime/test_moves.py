@@ -44,12 +44,13 @@ def backend(request):
 BOTH = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
 
 
-async def fall(store, node, *, minutes=0, failures=2):
+async def fall(store, node, *, minutes=0, failures=2, next_look_at=None):
     """Let a node be out of reach since then."""
     since = store.clock.now() - timedelta(minutes=minutes)
     await rows.replace_status(
-        store, node, rows.condition("Unreachable", "Timeout", since), failures=failures
-    )
+        store, node, rows.condition("Unreachable", "Timeout", since),
+        failures=failures, next_look_at=next_look_at,
+    )  # fmt: skip
 
 
 async def on(store, node):
@@ -124,6 +125,18 @@ async def test_history_tells_of_every_key_that_was_given_another_node(fleet):
 )
 async def test_a_node_is_not_given_up_too_soon_or_on_one_look(fleet, minutes, failures):
     await fall(fleet, NL1, minutes=minutes, failures=failures)
+
+    summary = await place(fleet, fleet.clock.now())
+
+    assert frozenset() == await given_up(fleet, fleet.clock.now())
+    assert not summary.changed
+
+
+async def test_no_node_is_given_up_on_what_was_seen_before_a_long_stop(fleet):
+    """Down for a minute when the controller ended: what it did in the 20 hours since, nobody has seen."""
+    due = fleet.clock.now() + timedelta(seconds=5)
+    await fall(fleet, NL1, minutes=1, next_look_at=due)
+    fleet.clock.advance(hours=20)
 
     summary = await place(fleet, fleet.clock.now())
 
