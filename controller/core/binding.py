@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.core.declared import find_seen, going_ids
+from controller.core.declared import find_owners, find_seen, going_ids
 from controller.core.desired import BoundInbound, Desired
 from controller.core.observed import CLIENT_PROTOCOLS, ObservedInbound
 from desired_state.model.ids import InboundId
@@ -61,7 +61,8 @@ def finds_nothing(desired: Desired, inbounds: Iterable[ObservedInbound]) -> bool
 
 def choose(desired: Desired, inbounds: Iterable[ObservedInbound]) -> tuple[BoundInbound, ...]:
     """Choose what matches, but for declared inbounds that are to go, and whatever is declared."""
-    going = going_ids(desired)
+    inbounds = tuple(inbounds)
+    going = going_ids(desired, inbounds)
     staying = [inbound for inbound in inbounds if inbound.id not in going]
     return add_declared(desired, resolve_matches(desired.matches, staying), staying)
 
@@ -77,13 +78,15 @@ def add_declared(
     if not desired.inbounds:
         return bound
     present = {inbound.id: inbound for inbound in inbounds}
-    going = going_ids(desired)
+    going, owners = going_ids(desired, present.values()), find_owners(desired, present.values())
     kept = {b.id: b for b in bound if b.id not in going}
     specs = {one.spec.name: one.spec for one in desired.inbounds if not one.leaving}
     for row in desired.managed:
         spec = specs.get(row.name)
         seen = None if row.inbound_id is None else present.get(row.inbound_id)
         if spec is None or seen is None or find_seen(spec, row, (seen,)) is None:
+            continue
+        if owners.get(seen.id) != row.name:
             continue
         # It was made anew: what was bound for it is gone.
         traits = row.protocol, row.port, row.tag

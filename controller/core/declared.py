@@ -6,7 +6,7 @@ is somebody else's and is never written. Pure. Callers: `inbound_steps`, `bindin
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -43,7 +43,8 @@ class Standing:
     """One declared inbound on one panel.
 
     `seen`: what the look shows of it. `changes`: paths of fields that differ. `reason`, `message`: why it
-    cannot be as declared; "" where nothing is in the way.
+    cannot be as declared; "" where nothing is in the way. `owner`: the other declaration that has what
+    was recorded of it, or has its tag: this one changes and deletes nothing there.
     """
 
     spec: InboundSpec
@@ -54,13 +55,18 @@ class Standing:
     reason: str = ""
     message: str = ""
     leaving: bool = False
+    owner: InboundName | None = None
 
 
 def stand(desired: Desired, inbounds: Iterable[ObservedInbound], now: datetime) -> list[Standing]:
     """Tell of every declared inbound what it asks for; by name."""
     present = tuple(inbounds)
     rows = {row.name: row for row in desired.managed}
-    return [_stand(one, rows.get(one.spec.name), present, desired, now) for one in desired.inbounds]
+    owners = find_owners(desired, present)
+    found = [
+        _stand(one, rows.get(one.spec.name), present, desired, now) for one in desired.inbounds
+    ]
+    return [_yield(one, owners) for one in found]
 
 
 def digest_of(spec: InboundSpec) -> str:
@@ -73,13 +79,46 @@ def is_going(one: DeclaredInbound) -> bool:
     return one.leaving and one.spec.deletion_policy is InboundDeletion.DELETE
 
 
-def going_ids(desired: Desired) -> frozenset[InboundId]:
+def going_ids(desired: Desired, inbounds: Iterable[ObservedInbound]) -> frozenset[InboundId]:
     """Return the ids that a match must not choose any more: what is there is to be deleted."""
     if not desired.inbounds:
         return frozenset()
     names = {one.spec.name for one in desired.inbounds if is_going(one)}
-    ids = (row.inbound_id for row in desired.managed if row.name in names)
-    return frozenset(i for i in ids if i is not None)
+    ids = frozenset(row.inbound_id for row in desired.managed if row.name in names)
+    return frozenset(i for i in ids - find_owners(desired, inbounds).keys() if i is not None)
+
+
+def find_owners(
+    desired: Desired, inbounds: Iterable[ObservedInbound]
+) -> dict[InboundId, InboundName]:
+    """Tell which declaration in force has which inbound: of two the one that it is recorded of.
+
+    One that leaves has nothing that another one claims: a document that was renamed hands over.
+    """
+    present = tuple(inbounds)
+    rows = {row.name: row for row in desired.managed}
+    claims = []
+    for one in desired.inbounds:
+        row = rows.get(one.spec.name)
+        seen = None if one.leaving else find_seen(one.spec, row, present)
+        if seen is not None:
+            is_new = row is None or row.inbound_id != seen.id
+            claims.append((is_new, one.spec.name, seen.id))
+    return {i: name for _, name, i in sorted(claims, reverse=True)}
+
+
+def _yield(one: Standing, owners: Mapping[InboundId, InboundName]) -> Standing:
+    """Leave alone what another declaration has."""
+    owner = None if one.seen is None else owners.get(one.seen.id)
+    if one.seen is None or owner is None or owner == one.spec.name:
+        return one
+    if one.leaving:
+        return Standing(one.spec, one.row, None, leaving=True, owner=owner)
+    message = (
+        f"tag {one.spec.tag} is inbound {one.seen.id} (port {one.seen.port}), which was made for the "
+        f"declared inbound {owner}: rename one of the two"
+    )
+    return Standing(one.spec, one.row, None, reason="InboundTagTaken", message=message, owner=owner)
 
 
 def find_seen(
@@ -126,11 +165,15 @@ def find_anew(desired: Desired, inbounds: Iterable[ObservedInbound]) -> tuple[Ma
         spec = specs.get(row.name)
         seen = None if spec is None else find_seen(spec, None, present)
         if seen is None:
-            nowhere = replace(row, inbound_id=None, protocol="", port=0, tag="", remark="")
-            found.append(nowhere)
+            found.append(without_facts(row))
         else:
             found.append(with_facts(row, seen))
     return tuple(found)
+
+
+def without_facts(row: ManagedInbound) -> ManagedInbound:
+    """Forget which inbound it was."""
+    return replace(row, inbound_id=None, protocol="", port=0, tag="", remark="")
 
 
 def with_facts(row: ManagedInbound, seen: ObservedInbound) -> ManagedInbound:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from controller.core.declared import REFUSED, Standing, Step, digest_of, stand, with_facts
+from controller.core.declared import (
+    REFUSED,
+    Standing,
+    Step,
+    digest_of,
+    stand,
+    with_facts,
+    without_facts,
+)
 from controller.core.desired import ManagedInbound
 from controller.core.effects import (
     Event,
@@ -97,14 +105,17 @@ def _standing(turn: Turn, name: InboundName) -> Standing | None:
 
 def _recognise(turn: Turn) -> Steps[None]:
     """Record ids, ports and reasons that are news; a converged turn records nothing."""
-    rows, events = [], []
+    rows, events, over = [], [], []
     for standing in _standings(turn):
         row = _row_of(standing)
+        if standing.leaving and standing.owner is not None:
+            over.append(standing.spec.name)
+            continue
         if row is None or row == standing.row:
             continue
         rows.append(row)
         events += _events_of(standing, row)
-    yield from _record(turn, rows, events=events)
+    yield from _record(turn, rows, gone=tuple(over), events=events)
 
 
 def _row_of(standing: Standing) -> ManagedInbound | None:
@@ -112,6 +123,8 @@ def _row_of(standing: Standing) -> ManagedInbound | None:
     row = standing.row or ManagedInbound(standing.spec.name)
     if standing.seen is not None:
         row = with_facts(row, standing.seen)
+    elif standing.owner is not None:
+        row = without_facts(row)
     if standing.leaving:
         return _leaving(standing, row)
     if standing.reason and standing.step is not Step.WAIT:
