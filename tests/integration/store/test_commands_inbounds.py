@@ -80,6 +80,92 @@ async def test_what_another_source_declares_is_not_taken_from_it(sqlite_store: S
             await plan_bundle(session, theirs)
 
 
+EDGE = replace(FRONT, name=InboundName("edge"))
+CLASHES = {
+    "tag": replace(EDGE, port=8443, remark="x3f-edge"),
+    "remark": replace(EDGE, port=8443, tag="x3f-edge"),
+    "port": replace(EDGE, tag="x3f-edge", remark="x3f-edge"),
+}
+APART = replace(EDGE, tag="x3f-edge", remark="x3f-edge", port=8443)
+
+
+async def refusal(store: Store, bundle: Bundle) -> str:
+    async with store.reading() as session:
+        with pytest.raises(Conflict) as refused:
+            await plan_bundle(session, bundle)
+    return refused.value.message
+
+
+@pytest.mark.parametrize("word", CLASHES)
+async def test_what_another_source_has_on_a_shared_node_is_refused(
+    sqlite_store: Store, word: str
+) -> None:
+    await apply(sqlite_store, WITH)
+    theirs = Bundle(inbounds=(CLASHES[word],), revision="r9", source="elsewhere")
+
+    told = await refusal(sqlite_store, theirs)
+
+    assert f"inbound edge has the {word} of inbound front on node {NODE.name}" in told
+
+
+async def test_another_source_may_have_it_on_other_nodes_or_under_other_traits(
+    sqlite_store: Store,
+) -> None:
+    await apply(sqlite_store, WITH)
+    far = replace(EDGE, labels=(("country", "nowhere"),))
+    listens = {"listen": "192.0.2.7", "tag": "x3f-edge", "remark": "x3f-edge"}
+
+    for spec in (APART, far):
+        theirs = Bundle(inbounds=(spec,), revision="r9", source="elsewhere")
+        assert [Verb.CREATE] == await verbs(sqlite_store, theirs)
+    theirs = Bundle(inbounds=(replace(EDGE, **listens),), revision="r9", source="elsewhere")
+    assert "has the port of inbound front" in await refusal(sqlite_store, theirs)
+
+
+async def test_a_change_into_the_way_of_another_source_is_refused_and_a_repetition_is_not(
+    sqlite_store: Store,
+) -> None:
+    await apply(sqlite_store, WITH)
+    theirs = Bundle(inbounds=(APART,), revision="r9", source="elsewhere")
+    await apply(sqlite_store, theirs)
+
+    moved = replace(theirs, inbounds=(replace(APART, port=443),))
+
+    assert [] == await verbs(sqlite_store, theirs)
+    assert "has the port of inbound front" in await refusal(sqlite_store, moved)
+
+
+async def test_a_renamed_document_keeps_its_traits_or_is_refused_while_a_node_has_the_old_one(
+    sqlite_store: Store,
+) -> None:
+    await apply(sqlite_store, WITH)
+    free = [await verbs(sqlite_store, replace(WITH, inbounds=(one,))) for one in CLASHES.values()]
+    await stands(sqlite_store)
+
+    renamed = await verbs(sqlite_store, replace(WITH, inbounds=(EDGE,)))
+    other = await verbs(sqlite_store, replace(WITH, inbounds=(APART,)))
+
+    assert [[Verb.CREATE, Verb.DELETE]] * 3 == free
+    assert [[Verb.CREATE, Verb.ORPHAN]] * 2 == [renamed, other]
+    for word, one in CLASHES.items():
+        told = await refusal(sqlite_store, replace(WITH, inbounds=(one,)))
+        assert f"has the {word} of inbound front, which node {NODE.name} still has" in told
+
+
+async def test_what_left_its_manifests_earlier_is_in_the_way_for_as_long_as_a_node_has_it(
+    sqlite_store: Store,
+) -> None:
+    await apply(sqlite_store, WITH)
+    await stands(sqlite_store)
+    await apply(sqlite_store, WITHOUT)
+
+    late = await verbs(sqlite_store, replace(WITH, inbounds=(EDGE,)))
+    told = await refusal(sqlite_store, replace(WITH, inbounds=(CLASHES["port"],)))
+
+    assert [Verb.CREATE] == late
+    assert "still has" in told
+
+
 async def test_a_list_shows_what_is_awaited_and_what_a_turn_said(sqlite_store: Store) -> None:
     await apply(sqlite_store, WITH)
     async with sqlite_store.reading() as session:
