@@ -110,11 +110,9 @@ def _recognise(turn: Turn) -> Steps[None]:
         row = _row_of(standing)
         if standing.leaving and standing.owner is not None:
             over.append(standing.spec.name)
-            continue
-        if row is None or row == standing.row:
-            continue
-        rows.append(row)
-        events += _events_of(standing, row)
+        elif row is not None and row != standing.row:
+            rows.append(row)
+            events += _events_of(standing, row)
     yield from _record(turn, rows, gone=tuple(over), events=events)
 
 
