@@ -61,11 +61,16 @@ def switches_off(action: Action) -> bool:
 
 
 def shortens(action: Action) -> bool:
-    """Tell whether an action lets a client end sooner, or use less, than the panel would."""
+    """Tell whether an action gives a client less time, traffic or devices than the panel would."""
     wanted, current = action.wanted, action.current
     if wanted is None or current is None:
         return False
-    pairs = ((wanted.expiry_ms, current.expiry_ms), (wanted.total_bytes, current.total_bytes))
+    # Of each, 0 is no limit.
+    pairs = (
+        (wanted.expiry_ms, current.expiry_ms),
+        (wanted.total_bytes, current.total_bytes),
+        (wanted.limit_ip, current.limit_ip),
+    )
     return any(new and (not old or new < old) for new, old in pairs)
 
 

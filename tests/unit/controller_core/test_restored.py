@@ -70,10 +70,14 @@ def test_accepted_it_creates_and_takes_nothing_away():
         "a smaller quota": ({"quota_bytes": 10**9}, 1),
         "a larger quota": ({"quota_bytes": 10**12}, 0),
         "no quota any more": ({"quota_bytes": None}, 0),
+        "fewer devices": ({"devices": 2}, 1),
+        "more devices": ({"devices": 5}, 0),
+        "any number of devices": ({"devices": None}, 0),
     }.values(),
     ids=[
         "an earlier end", "an end where there was none", "a later end", "a smaller quota",
-        "a larger quota", "no quota any more",
+        "a larger quota", "no quota any more", "fewer devices", "more devices",
+        "any number of devices",
     ],
 )  # fmt: skip
 def test_what_would_end_sooner_than_the_panel_says_waits_and_what_gives_more_passes(
