@@ -20,6 +20,7 @@ from controller.runtime import lease_rows
 from controller.runtime.errors import AlreadyRunning, Holder, HolderKind, LeaseLost
 from desired_state.store.engine import Store, translated
 from desired_state.store.errors import StoreError, StoreUnreachable
+from desired_state.store.tables.types import STATUS
 
 LOCK = 0x78336374
 """The advisory lock of a controller ("x3ct")."""
@@ -190,11 +191,15 @@ async def _until_broken(
 
 
 async def _refuse_beside_a_replica(connection: AsyncConnection) -> None:
+    # An empty database, which a backup may be restored into, has nobody who could work on it.
+    if not await connection.scalar(_HAS_REPLICAS, {"name": f"{STATUS}.{lease_rows.REPLICA.name}"}):
+        return
     member = await lease_rows.alive(connection)
     if member is not None:
         raise AlreadyRunning(Holder(HolderKind.REPLICA, member.pid, member.host))
 
 
+_HAS_REPLICAS = text("SELECT to_regclass(:name) IS NOT NULL")
 _HOLDER = text(
     "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
     " WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND l.classid = 0"

@@ -143,6 +143,12 @@ async def test_waiting_can_be_given_up(holder):
                 pass
 
 
+async def test_a_database_without_tables_can_be_locked(databases):
+    """A backup is restored into one: no tables means that no replica lives."""
+    async with opened(databases.empty()) as store, hold_lock(store, HolderKind.ONE_SHOT):
+        pass
+
+
 async def test_the_lock_is_free_after_its_block_and_after_an_error_in_it(databases):
     url = databases.ready()
     async with opened(url) as store:
