@@ -15,6 +15,7 @@ import structlog
 from controller.panels.api.clock import Clock
 from controller.runtime.clock_shift import Shift, bring_back, shift
 from controller.runtime.lease import Lease
+from controller.runtime.lease_rows import moment
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events, metrics
 from desired_state.store.engine import Store
@@ -118,7 +119,9 @@ class ClockSteps:
 
     async def _bring_back(self) -> int:
         async with self._store.recording() as session:
-            return await bring_back(await session.connection(), self._clock.now())
+            connection = await session.connection()
+            # By the database's clock where it has one: a replica whose own is slow ends no wait of others.
+            return await bring_back(connection, await moment(connection, self._clock.now()))
 
     def _compare(self) -> timedelta:
         # Midway between two readings of the other clock: a pause between the two is no step.

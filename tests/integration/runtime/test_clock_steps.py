@@ -401,6 +401,20 @@ def _waiting(at):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_a_replica_whose_clock_is_slow_ends_no_wait_of_others(store, clock):
+    """A create that ended without an answer a moment ago seems to lie ten minutes ahead to it."""
+    asked_at = clock.now()
+    async with store.recording() as session:
+        session.add(_waiting(asked_at))
+    clock.set(minutes=-10)
+    await ClockSteps(store, StatusVersions(), SoleLease(), clock).settle()
+
+    async with store.reading() as session:
+        (row,) = await session.scalars(select(RemoteGenerationRow))
+    assert asked_at == row.create_unknown_at
+
+
 async def test_a_webhook_is_not_held_up_by_a_clock_that_was_set_back(steps, clock):
     await steps.settle()
     clock.set(hours=5)
