@@ -45,6 +45,7 @@ async def export(api: PanelApi, file: BinaryIO, limit_bytes: int) -> Export:
 
     Raises:
         PanelError: it cannot be had.
+        SinkBroken: the file cannot be written.
     """
     info = await api.connect()
     paths = [_PATH, _OLD_PATH] if info.features.has_server_api else [_OLD_PATH, _PATH]

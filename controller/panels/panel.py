@@ -81,6 +81,7 @@ class Panel:
 
         Raises:
             PanelError: it cannot be had.
+            SinkBroken: the file cannot be written.
         """
         if isinstance(self._api, PanelError):
             raise self._api

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 
 from controller.core.observed import NotSeen
+from controller.panels.api.body import SinkBroken
 from controller.panels.api.errors import PanelError
 from controller.panels.export import Export, ExportBroken, look_into
 from controller.panels.panel import PanelPool
@@ -22,6 +23,7 @@ from desired_state.model.node import Mode
 from desired_state.store.backup.archive import measure, private_file
 from desired_state.store.backup.contents import PanelPart, PanelState
 from desired_state.store.backup.errors import BackupError
+from desired_state.store.errors import StoreError
 
 AT_ONCE = 4
 """Whole databases that are on their way: they share the line with the turns of all nodes."""
@@ -68,9 +70,15 @@ class Exports:
             async with at_once:
                 return await self._one(node, folder, f"panel-{number:04}", limit_mib * _MIB)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(*pair)) for pair in enumerate(nodes, 1)]
-        return tuple(task.result() for task in tasks)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(*pair)) for pair in enumerate(nodes, 1)]
+        except* StoreError as broken:
+            # A full disk fails several at once; to who makes the backup it is one error.
+            failed = _first_of(broken)
+        else:
+            return tuple(task.result() for task in tasks)
+        raise failed
 
     async def _one(self, node: NodeName, folder: Path, member: str, limit: int) -> PanelPart:
         try:
@@ -97,6 +105,8 @@ class Exports:
             return PanelPart(node, PanelState.FAILED, str(error))
         except ExportBroken as error:
             return PanelPart(node, PanelState.FAILED, str(error))
+        except SinkBroken as error:
+            raise BackupError(f"{path}: {error.reason}") from error
         except OSError as error:
             raise BackupError(f"{path}: {error.strerror}") from error
         state = PanelState.CHECKED if export.checked else PanelState.UNCHECKED
@@ -127,3 +137,9 @@ class Exports:
         if error.reason is NotSeen.CREDENTIALS_REFUSED:
             target = approach.target
             await self._records.remember_refusal(target.node, target.fingerprint, self._clock.now())
+
+
+def _first_of(group: ExceptionGroup[StoreError]) -> StoreError:
+    """Take the first error out of a group, however deep."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, ExceptionGroup) else first

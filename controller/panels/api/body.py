@@ -7,6 +7,8 @@ Not here: what an answer means (`outcomes`).
 
 import asyncio
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -24,6 +26,14 @@ class BodyTooLarge(Exception):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"more than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class SinkBroken(Exception):
+    """Our own file refused the body (`reason`): no fault of the panel, and asking again helps nobody."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ async def save_body(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
         BodyTooLarge: there is more than the sink takes.
         httpx.DecodingError: it is compressed, as nobody asked for.
         httpx.HTTPError: the connection broke.
-        OSError: the file cannot be written.
+        SinkBroken: the file cannot be written.
     """
     try:
         if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
@@ -58,8 +68,9 @@ async def save_body(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
 
 async def _write(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
     head, received = b"", 0
-    sink.file.seek(0)
-    sink.file.truncate()
+    with _ours():
+        sink.file.seek(0)
+        sink.file.truncate()
     async for piece in response.stream:  # type: ignore[union-attr] # an asynchronous client's
         received += len(piece)
         if received > sink.limit_bytes:
@@ -67,8 +78,20 @@ async def _write(response: httpx.Response, sink: Sink) -> tuple[bytes, int]:
         if len(head) < HEAD_BYTES:
             head += piece[: HEAD_BYTES - len(head)]
         # A piece is what one packet brought: the system takes it without waiting for the disk.
-        sink.file.write(piece)
+        with _ours():
+            sink.file.write(piece)
+    with _ours():
+        sink.file.flush()
     return head, received
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Tell what the disk says from what the network says: to the system both are one."""
+    try:
+        yield
+    except OSError as error:
+        raise SinkBroken(error.strerror or str(error)) from error
 
 
 async def read_body(response: httpx.Response, limit_bytes: int) -> tuple[bytes, int]:

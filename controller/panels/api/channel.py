@@ -253,7 +253,11 @@ class Channel:
         raise AssertionError  # pragma: no cover - stamina returns or raises
 
     async def send(self, ask: Ask) -> Answer | Failure:
-        """Send once. Never raises but for cancellation."""
+        """Send once. Never raises but for cancellation.
+
+        Raises:
+            SinkBroken: the file of `ask.sink` cannot be written; that says nothing about the panel.
+        """
         started_s = self._clock.monotonic()
         try:
             total_s = ask.sink.total_s if ask.sink else self._patience.total_s(ask.kind)

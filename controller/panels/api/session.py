@@ -197,6 +197,7 @@ class PanelApi:
 
         Raises:
             PanelError: as `read`.
+            SinkBroken: the file cannot be written.
         """
         return await self._read(Ask(Kind.READ, "GET", path, sink=sink))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select, update
 
 from controller.jobs.backups import RETRY, Backups, Cabinet
@@ -50,12 +51,15 @@ class Kept:
         store = replace(controller.store, clock=self.wall)
         cabinet = Cabinet(folder, self.keys[0], given)
         self.job = Backups(store, cabinet, self._fetch, self.wall)
-        self.full = False
+        self.full = self.unwritable = False
 
     async def _fetch(self, nodes, folder, limit_mib):
         """Ask the panels, on a disk that may be full."""
         if self.full:
             raise BackupError("no space left on the device")
+        if self.unwritable:
+            for number in range(1, len(nodes) + 1):
+                (folder / f"panel-{number:04}").mkdir()
         return await self.fleet.controller.exports.fetch(nodes, folder, limit_mib)
 
     async def make(self):
@@ -114,6 +118,20 @@ async def test_one_panel_that_fails_stops_no_other(tmp_path, monkeypatch) -> Non
         assert states == {one["node"]: (one["state"], one["reason"]) for one in row.nodes}
         async with fleet.controller.store.reading() as session:
             assert (await read_backups(session)).panels_at is None
+
+
+async def test_files_of_panels_that_cannot_be_written_are_a_failed_backup(
+    tmp_path, monkeypatch
+) -> None:
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0"), two=Wanted("2.9.4")) as fleet:
+        kept = Kept(fleet, tmp_path / "backups")
+        kept.unwritable = True
+
+        with pytest.raises(BackupError, match="panel-000"):
+            await kept.make()
+
+        assert ["failed"] == [row.state for row in await kept.rows()]
+        assert [] == kept.files()
 
 
 async def test_refused_credentials_are_tried_once_and_remembered(tmp_path, monkeypatch) -> None:

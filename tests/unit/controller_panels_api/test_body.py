@@ -1,6 +1,9 @@
 """However much somebody sends, and however small it was packed, only so much of it is taken in."""
 
+import errno
 import gzip
+import io
+import os
 import zlib
 from collections.abc import AsyncIterator
 
@@ -8,6 +11,7 @@ import httpx
 import pytest
 
 from controller.core.effects import Verdict
+from controller.panels.api.body import Sink, SinkBroken
 from controller.panels.api.channel import LIMITS_BYTES, Ask, Failure, Kind
 from controller.panels.api.errors import PanelBusy, PanelContractBroken
 from tests.unit.controller_panels_api.scripted import Handler, ScriptedPanel, envelope
@@ -181,3 +185,26 @@ async def test_other_answers_are_read_after_one_too_large() -> None:
 
 def _zeros(size: int) -> bytes:
     return gzip.compress(bytes(size), compresslevel=1)
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk that has no room for anything."""
+
+    def write(self, piece: object) -> int:
+        del piece
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_full_disk_is_not_the_panels_fault_and_is_not_asked_about_again() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, stream=Stream(b"x" * 100_000))
+
+    sink = Sink(FullDisk(), 1 << 20, 60.0)
+
+    with pytest.raises(SinkBroken, match="No space left"):
+        await channel(answer).ask(Ask(Kind.READ, "GET", "getDb", sink=sink))
+
+    assert 1 == len(asked)
