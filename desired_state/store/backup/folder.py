@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from desired_state.store.backup.archive import UNFINISHED
+from desired_state.store.backup.archive import UNFINISHED, sync_folder
 from desired_state.store.backup.errors import BackupBroken, BackupError
 from desired_state.store.backup.scratch import sweep_scratch
 from desired_state.store.backup.sealing import read_header
@@ -82,6 +82,22 @@ def new_name(folder: Path, moment: datetime) -> Path:
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}{SUFFIX}"
+    return path
+
+
+def publish(sealed: Path, folder: Path, moment: datetime) -> Path:
+    """Let a whole and proved file appear among the backups, under the name of its moment.
+
+    Raises:
+        BackupError: the folder cannot be written.
+    """
+    path = new_name(folder, moment)
+    try:
+        # A link and not a renaming: of two backups at once none takes the other's place.
+        os.link(sealed, path)
+        sync_folder(folder)
+    except OSError as error:
+        raise BackupError(f"{path}: {error.strerror}") from error
     return path
 
 

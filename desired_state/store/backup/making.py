@@ -11,14 +11,14 @@ from pathlib import Path
 
 from desired_state.store.backup.archive import measure, write_archive
 from desired_state.store.backup.contents import Contents, PanelPart
-from desired_state.store.backup.folder import making, new_name, remove_backup
+from desired_state.store.backup.folder import making, publish
 from desired_state.store.backup.keys import BackupKey
 from desired_state.store.backup.proving import unpacked
 from desired_state.store.backup.scratch import scratch_folder
 from desired_state.store.backup.snapshot import take_snapshot
 from desired_state.store.engine import Store
 
-DATABASE = "database.sqlite"
+DATABASE, SEALED = "database.sqlite", "sealed"
 Fetch = Callable[[Path], Awaitable[tuple[PanelPart, ...]]]
 """Puts panels' databases into a folder, each under its name inside, and tells what became of each."""
 
@@ -67,12 +67,9 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
             panels=panels,
         )
         files = {part.member: scratch / part.member for part in contents.parts}
-        path = new_name(folder, taken_at)
-        size = await asyncio.to_thread(write_archive, path, contents, files, key)
-        try:
-            # A backup that nobody ever restored is a hope.
-            async with unpacked(path, (key,), store.vault, folder):
-                return Made(path, size, contents)
-        except BaseException:
-            await asyncio.to_thread(remove_backup, path)
-            raise
+        sealed = scratch / SEALED
+        size = await asyncio.to_thread(write_archive, sealed, contents, files, key)
+        # A backup that nobody ever restored is a hope, and does not get a backup's name.
+        async with unpacked(sealed, (key,), store.vault, folder):
+            path = await asyncio.to_thread(publish, sealed, folder, taken_at)
+            return Made(path, size, contents)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -348,6 +349,25 @@ async def test_a_failed_backup_leaves_nothing_behind(sqlite_store, tmp_path) -> 
         await make_backup(sqlite_store, tmp_path / "kept", KEYS[0], fetch)
 
     assert [".x3fleet-backup.lock"] == names_in(tmp_path / "kept")
+
+
+async def test_a_backup_that_cannot_be_read_back_never_gets_a_name(sqlite_store, tmp_path) -> None:
+    folder, seen = tmp_path / "kept", []
+
+    class Watched(Vault):
+        """Opens no secret: reading back fails; looks at the folder meanwhile."""
+
+        def open(self, sealed, place):
+            seen.append(names_in(folder, "x3fleet-"))
+            return Vault((make_key(),)).open(sealed, place)
+
+    store = replace(sqlite_store, vault=Watched((KEY,)))
+    with pytest.raises(SecretUnreadable):
+        await back_up(store, folder)
+
+    assert [] == [names for names in seen if names]
+    assert seen
+    assert [".x3fleet-backup.lock"] == names_in(folder)
 
 
 async def test_a_backup_is_its_owners_alone_and_found_by_name_and_as_the_latest(
