@@ -144,8 +144,9 @@ def remove_backup(path: Path) -> bool:
 
 
 def _look(path: Path) -> BackupFile:
-    size = path.stat().st_size
+    size = 0
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             header = read_header(file)
         taken_at = datetime.fromisoformat(header.facts["created"])
