@@ -39,6 +39,7 @@ from controller.core.turn import Turn
 from desired_state.model.generation import JournalRow
 from desired_state.model.ids import InboundId, InboundName
 from desired_state.model.inbound import InboundState
+from desired_state.model.legible import legible
 from desired_state.model.node import Mode, Recovery
 from desired_state.model.placement import DeleteReason
 
@@ -289,8 +290,8 @@ def _lost(
     lost = sorted(before.keys() - after.keys())
     if not lost:
         return []
-    detail = f"{standing.spec.name}: {len(lost)} clients, the first is {before[lost[0]].email}"
-    return [Event("inbound_clients_lost", detail=detail)]
+    told = f"{len(lost)} clients, the first is {legible(before[lost[0]].email)}"
+    return [Event("inbound_clients_lost", detail=f"{standing.spec.name}: {told}")]
 
 
 # -- deleting --------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def _obstacle(turn: Turn, seen: ObservedInbound) -> tuple[str, str] | None:
     on_it = _clients_on(turn, seen.id)
     left = on_it.keys() - {p.email.lower() for p in _placeholders(turn, seen.id)}
     if foreign := sorted(left - {r.email.lower() for r in turn.desired.journal}):
-        first = on_it[foreign[0]].email
+        first = legible(on_it[foreign[0]].email)
         message = f"holds {len(foreign)} foreign clients, the first is {first}: it stays with them"
         return "InboundHoldsForeign", message
     if left or _awaits(turn, seen.id):

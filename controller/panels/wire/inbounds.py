@@ -182,8 +182,8 @@ def observe_inbound(
         id=InboundId(inbound.id),
         protocol=protocol,
         port=inbound.port,
-        tag=inbound.tag,
-        remark=inbound.remark,
+        tag=without_nul(inbound.tag),
+        remark=without_nul(inbound.remark),
         enable=inbound.enable,
         network=_text(stream.get("network")),
         security=_text(stream.get("security")),
@@ -193,7 +193,7 @@ def observe_inbound(
             protocol in CLIENT_PROTOCOLS and settings is not None and method != SINGLE_USER_METHOD
         ),
         nameless_clients=nameless,
-        listen=inbound.listen,
+        listen=without_nul(inbound.listen),
         settings=to_json(others).decode(),
         stream=to_json(stream).decode(),
         sniffing=_as_text(inbound.sniffing),
@@ -219,7 +219,7 @@ def _protocol(name: str, settings: Mapping[str, Any]) -> str:
     # inbound.
     if name == "hysteria" and settings.get("version") == 2:
         return "hysteria2"
-    return name
+    return without_nul(name)
 
 
 def _as_text(value: str | dict[str, Any] | None) -> str:
@@ -227,4 +227,9 @@ def _as_text(value: str | dict[str, Any] | None) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return without_nul(value) if isinstance(value, str) else ""
+
+
+def without_nul(text: str) -> str:
+    """Leave out what JSON may hold and PostgreSQL stores in no text: recording must not fail for it."""
+    return text.replace("\x00", "")

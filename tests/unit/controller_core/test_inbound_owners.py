@@ -10,7 +10,7 @@ from desired_state.model.inbound import InboundDeletion, InboundState, Reality
 from tests.fakes.panel import FakePanel
 from tests.fakes.people import NL
 from tests.fakes.world import World
-from tests.faults.inbound_scenarios import FRONT, declare, settled_front
+from tests.faults.inbound_scenarios import FRONT, declare, guest, settled_front
 from tests.faults.safety import Safety
 from tests.faults.scenarios import V29, V30, V36
 from tests.faults.settling import settle
@@ -104,3 +104,16 @@ def test_what_leaves_is_not_dropped_while_a_declaration_in_force_has_it() -> Non
 
     assert row.inbound_id in world.panel.inbounds
     assert 0 == world.panel.dropped[FRONT.name]
+
+
+def test_the_name_of_a_strangers_client_steers_nothing_that_is_recorded() -> None:
+    world = settled_front(V36)
+    world.panel.delete_by_hand("visitor2")
+    world.panel.add_by_hand(replace(guest(2, 2), email="visi\x00tor2"))
+    declare(world, leaving=True)
+
+    rounds(world)
+
+    row = world.store.managed[NL, FRONT.name]
+    assert "InboundHoldsForeign" == row.reason
+    assert "visi\\x00tor2" in row.message
