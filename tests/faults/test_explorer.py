@@ -19,7 +19,7 @@ TRIPLES = 1_000_000
 SHARES = 20
 
 WORLDS = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
-SHARE = 1 if DEEP else 2
+SHARE = 1 if DEEP else 3
 """Of the pairs every so many are tried; the seed says which."""
 PAIRED = [
     (scenario, version)

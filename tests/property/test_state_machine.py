@@ -307,7 +307,7 @@ class OlderFleet(Fleet):
 
 
 COMMON = settings(
-    max_examples=3_000 if DEEP else 250,
+    max_examples=3_000 if DEEP else 120,
     stateful_step_count=40,
     deadline=None,
     derandomize=not DEEP,
