@@ -9,11 +9,11 @@ from ipaddress import ip_address
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsError
 
+from desired_state.environment import Environment
 from desired_state.model.errors import ConfigError
-from desired_state.model.variables import wrong_variables
 from desired_state.store.settings import StoreSettings, load_store_settings
 
 T = TypeVar("T")
@@ -118,11 +118,7 @@ class _Controller(ServiceSettings, TurnSettings):
     """All of `X3FLEET_CONTROLLER__*`: limits of turns directly, parts of the service by name."""
 
 
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
-
+class _Environment(Environment):
     controller: _Controller = _Controller()
 
 
@@ -154,9 +150,7 @@ def load_settings() -> ControllerSettings:
 
 def _load_parts() -> dict[str, Any]:
     try:
-        return _Environment().controller.model_dump()
-    except ValidationError as error:
-        raise wrong_variables(error) from None
+        return _Environment.read().controller.model_dump()
     except SettingsError:
         raise ConfigError(
             "X3FLEET_CONTROLLER__*: a value that should be JSON is not",

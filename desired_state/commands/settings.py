@@ -4,10 +4,9 @@ Read from `X3FLEET_RETENTION__*`. Callers: the roles that host `commands.retenti
 of status, which is the controller's.
 """
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field
 
-from desired_state.model.variables import wrong_variables
+from desired_state.environment import Environment
 
 
 class PruneSettings(BaseModel):
@@ -29,11 +28,7 @@ class PruneSettings(BaseModel):
     batch: int = Field(default=1_000, ge=1, le=100_000)
 
 
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
-
+class _Environment(Environment):
     retention: PruneSettings = PruneSettings()
 
 
@@ -43,7 +38,4 @@ def load_prune_settings() -> PruneSettings:
     Raises:
         ConfigError: names every variable that is wrong, never its value.
     """
-    try:
-        return _Environment().retention
-    except ValidationError as error:
-        raise wrong_variables(error) from None
+    return _Environment.read().retention

@@ -7,11 +7,10 @@ Read from `X3FLEET_SYNC__*`. Callers: the roles that sync. Not here: reading a s
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
+from desired_state.environment import Environment
 from desired_state.manifests.sources.location import Location, Transport, parse_location
-from desired_state.model.variables import wrong_variables
 
 
 class SyncSettings(BaseModel):
@@ -90,11 +89,7 @@ class SyncSettings(BaseModel):
         return self.token is not None or self.token_file is not None
 
 
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
-
+class _Environment(Environment):
     sync: SyncSettings = SyncSettings()
 
 
@@ -104,7 +99,4 @@ def load_sync_settings() -> SyncSettings:
     Raises:
         ConfigError: names every variable that is wrong, never its value.
     """
-    try:
-        return _Environment().sync
-    except ValidationError as error:
-        raise wrong_variables(error) from None
+    return _Environment.read().sync

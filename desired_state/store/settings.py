@@ -7,12 +7,12 @@ the roles that open a store. Not here: opening anything; where keys come from is
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, SecretStr, field_validator
+from pydantic_settings import NoDecode
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from desired_state.model.variables import wrong_variables
+from desired_state.environment import Environment
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """The one driver that each kind of database is spoken to with."""
@@ -56,12 +56,8 @@ class DatabaseSettings(BaseModel):
         return Path(str(url.database))
 
 
-class StoreSettings(BaseSettings):
+class StoreSettings(Environment):
     """What it takes to open the store; of `encryption_keys`, by commas, the first encrypts."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
 
     database: DatabaseSettings = DatabaseSettings()
     encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -80,7 +76,4 @@ def load_store_settings() -> StoreSettings:
     Raises:
         ConfigError: names every variable that is wrong, never its value.
     """
-    try:
-        return StoreSettings()
-    except ValidationError as error:
-        raise wrong_variables(error) from None
+    return StoreSettings.read()

@@ -91,7 +91,7 @@ async def serving(operator: Operator, *words: str, **settings: str) -> AsyncIter
         yield service
     finally:
         code = await service.end()
-    assert (0, []) == (code, service.errors)
+    assert (0, []) == (code, service.errors), (code, service.errors)
 
 
 async def until(holds: Callable[[], Any]) -> Any:

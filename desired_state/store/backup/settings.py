@@ -6,11 +6,10 @@ secrets, which encrypt backups too unless these have their own (`keys`).
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr
 
+from desired_state.environment import Environment
 from desired_state.model.errors import ConfigError
-from desired_state.model.variables import wrong_variables
 from desired_state.store.settings import StoreSettings
 
 FOLDER = "backups"
@@ -60,11 +59,7 @@ class BackupSettings(BaseModel):
         return database.resolve().with_name(FOLDER)
 
 
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="X3FLEET_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
-
+class _Environment(Environment):
     backup: BackupSettings = BackupSettings()
 
 
@@ -74,7 +69,4 @@ def load_backup_settings() -> BackupSettings:
     Raises:
         ConfigError: names every variable that is wrong, never its value.
     """
-    try:
-        return _Environment().backup
-    except ValidationError as error:
-        raise wrong_variables(error) from None
+    return _Environment.read().backup
