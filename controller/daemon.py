@@ -250,8 +250,13 @@ class Daemon:
             lease.changed.clear()
             for node in lease.take_woken():
                 self.nodes.add(node, priority=Priority.CUSTOMER)
-            await self._sweep()
-            await self._requests.refresh()
+            try:
+                await self._sweep()
+                await self._requests.refresh()
+            except StoreError:
+                # What was claimed is still to be taken up, at the next try.
+                lease.changed.set()
+                raise
             self._job_queue.add(PLACE, priority=Priority.RETRY)
             self._place_for_requests()
 

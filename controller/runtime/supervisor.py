@@ -1,8 +1,9 @@
 """Keeps the long-running parts of a service alive, and ends them in order.
 
-A part that raises is started again, after a while that grows; it never takes another one with it. At
-the end parts are stopped in reverse order of their start: whoever brings work first, whoever guards
-the right to work last. Callers: the service. Not here: what parts do, signals.
+A part that raises is started again, after a while that grows; it never takes another one with it. A
+database that is away is no defect of a part: it waits, and says so in a line. At the end parts are
+stopped in reverse order of their start: whoever brings work first, whoever guards the right to work
+last. Callers: the service. Not here: what parts do, signals.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from controller.telemetry import events
+from desired_state.store.errors import StoreBusy, StoreUnreachable
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +22,8 @@ STOP_S = 25.0
 CANCEL_S = 2.0
 """What is left of it for a part that had to be cancelled."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+AWAY_PAUSE_S = 5.0
+"""The longest pause while the database is away: when it is back, work goes on soon."""
 STEADY_S = 300.0
 """A part that ran for so long begins with the shortest pause again."""
 
@@ -89,9 +93,12 @@ class Supervisor:
         now = asyncio.get_running_loop().time
         pause_s = FIRST_PAUSE_S
         while True:
-            started_s = now()
+            started_s, longest_s = now(), LONGEST_PAUSE_S
             try:
                 await part.run()
+            except (StoreUnreachable, StoreBusy) as error:
+                log.warning(events.PART_WAITS, part=part.name, error=str(error))
+                longest_s = AWAY_PAUSE_S
             except Exception as error:
                 # Whatever it is, the other parts go on: one traceback, one count, another try.
                 log.exception(events.PART_BROKE, part=part.name, error=type(error).__name__)
@@ -100,7 +107,7 @@ class Supervisor:
                 return
             if self._stopping:
                 return
-            pause_s = FIRST_PAUSE_S if now() - started_s > STEADY_S else pause_s
+            pause_s = FIRST_PAUSE_S if now() - started_s > STEADY_S else min(pause_s, longest_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             part.restarts += 1

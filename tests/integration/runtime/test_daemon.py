@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+import structlog
 from sqlalchemy import select, update
 
+from controller.daemon import Daemon
 from controller.runtime import worker as worker_module
 from controller.runtime.errors import AlreadyRunning
 from controller.settings import TurnSettings
@@ -14,6 +16,7 @@ from desired_state.model.node import AuthRefs, Mode, SecretRef, Tls, TlsKind
 from desired_state.model.policy import Policy
 from desired_state.model.request import RequestKind
 from desired_state.queries.node import node_target
+from desired_state.store.errors import StoreUnreachable
 from desired_state.store.tables.desired import RevisionCounterRow
 from desired_state.store.tables.status import NodeStatusRow
 from simulator import by_hand
@@ -357,6 +360,28 @@ async def test_a_defect_in_one_turn_is_contained(tmp_path, monkeypatch):
             await eventually(lambda: len(fleet["one"].ours()) == 2)
 
         assert [ONE] == broken
+
+
+async def test_nodes_that_are_claimed_while_the_database_falls_are_taken_up_when_it_is_back(
+    tmp_path, monkeypatch
+):
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0")) as fleet:
+        sweep, tried = Daemon._sweep, []
+
+        async def falls(daemon):
+            tried.append(len(tried))
+            if tried == [0, 1]:
+                raise StoreUnreachable("the database does not answer")
+            return await sweep(daemon)
+
+        monkeypatch.setattr(Daemon, "_sweep", falls)
+        with structlog.testing.capture_logs() as lines:
+            # The first is the start's own, the second that of what the start claimed.
+            async with serving(fleet):
+                await eventually(lambda: tried == [0, 1, 2])
+
+        told = [line["event"] for line in lines if line["log_level"] in {"warning", "error"}]
+        assert ["part_waits"] == told
 
 
 async def test_the_back_off_that_an_earlier_process_left_is_kept(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import structlog
 
 from controller.runtime.supervisor import Supervisor
+from desired_state.store.errors import StoreBusy, StoreUnreachable
 from tests.fakes.loop import run_fast
 
 
@@ -63,6 +64,28 @@ def test_the_pause_never_grows_beyond_a_minute_and_begins_anew_after_a_steady_ti
 
     pauses = [round(b - a) for a, b in pairwise(starts)]
     assert [1, 2, 4, 8, 16, 32, 60, 60, 1_001, 2, 4] == pauses[:11]
+
+
+def test_a_database_that_is_away_is_no_defect_of_a_part_and_is_tried_every_few_seconds():
+    async def waiting():
+        starts, broke = [], []
+
+        async def part():
+            starts.append(now())
+            raise StoreBusy("held") if len(starts) % 2 else StoreUnreachable("away")
+
+        supervisor = Supervisor(broke.append)
+        supervisor.add("part", part)
+        await asyncio.sleep(30)
+        await supervisor.stop()
+        return starts, broke
+
+    with structlog.testing.capture_logs() as lines:
+        starts, broke = run_fast(waiting())
+
+    assert [0, 1, 3, 7, 12, 17, 22, 27] == [round(start) for start in starts]
+    assert [] == broke
+    assert {("part_waits", "warning")} == {(line["event"], line["log_level"]) for line in lines}
 
 
 def test_a_part_that_returns_is_done_with():
