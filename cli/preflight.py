@@ -133,7 +133,8 @@ async def check_recovery(store: "Store") -> list[Finding]:
     from desired_state.queries.recovery import read_recovery
 
     async with store.reading() as session:
-        recovery, backups = await read_recovery(session), await read_backups(session)
+        recovery = await read_recovery(session)
+        backups = await read_backups(session, store.clock.now())
     found = []
     if recovery is not None and recovery.nodes:
         names = ", ".join(name for name, _ in recovery.nodes)

@@ -92,8 +92,10 @@ def _extract(place: "Place", file: str, node: str, to: Path) -> Path:
     from desired_state.store.backup.archive import unpack
     from desired_state.store.backup.folder import find_backup
     from desired_state.store.backup.scratch import scratch_folder
+    from desired_state.store.clock import SystemClock
+    from desired_state.store.files import take_name
 
-    path = find_backup(place.folder, file)
+    path = find_backup(place.folder, file, SystemClock().now())
     with scratch_folder(to.absolute().parent) as folder:
         contents = unpack(path, place.keys, folder)
         parts = {panel.node: panel.part for panel in contents.panels}
@@ -104,8 +106,7 @@ def _extract(place: "Place", file: str, node: str, to: Path) -> Path:
                 hint="x3fleet backup verify tells what is in it",
             )
         try:
-            # A link and not a renaming: what is there is never overwritten.
-            to.hardlink_to(folder / part.member)
+            take_name(folder / part.member, to)
         except OSError as error:
             raise ConfigError(f"{to}: {error.strerror}") from error
     return path

@@ -45,10 +45,12 @@ async def restore(
     from desired_state.commands.restore import Order
     from desired_state.commands.restore import restore as restore_database
     from desired_state.store.backup.folder import find_backup
+    from desired_state.store.clock import SystemClock
     from desired_state.store.engine import open_store
 
     place = read_place()
-    order = Order(find_backup(place.folder, file), place.keys, ACTOR, replace)
+    backup = find_backup(place.folder, file, SystemClock().now())
+    order = Order(backup, place.keys, ACTOR, replace)
     async with open_store(with_keys(place)) as store, hold_lock(store, HolderKind.ONE_SHOT):
         restored = await restore_database(store, order)
         served = not store.is_sqlite

@@ -28,9 +28,9 @@ async def list_backups(*, output: OutputOption = Output.TABLE) -> Exit:
     from desired_state.store.clock import SystemClock
 
     place = read_place()
-    found = folder.list_backups(place.folder)
-    known = {key.id for key in place.keys}
     now = SystemClock().now()
+    found = folder.list_backups(place.folder, now)
+    known = {key.id for key in place.keys}
     document = {
         "folder": str(place.folder),
         "backups": [
@@ -60,9 +60,10 @@ async def verify(file: FileArgument = "latest", /, *, output: OutputOption = Out
     from desired_state.queries.check import find_disagreements
     from desired_state.store.backup.folder import find_backup
     from desired_state.store.backup.proving import read_everything, unpacked
+    from desired_state.store.clock import SystemClock
 
     place = read_place()
-    path = find_backup(place.folder, file)
+    path = find_backup(place.folder, file, SystemClock().now())
     async with unpacked(path, place.keys, place.vault, path.absolute().parent) as found:
         read = await read_everything(found.store)
         async with found.store.reading() as session:

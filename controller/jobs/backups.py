@@ -1,8 +1,9 @@
-"""Makes backups when one is due or asked for, keeps what is to be kept, and writes down what became of it.
+"""Makes backups when one is due or asked for, and keeps what is to be kept.
 
 One attempt at a time: the folder is locked. A failed one is written down, logged, counted and tried again
 after a while. Callers: the service (by schedule), `x3fleet backup create`. Not here: the file
-(`store.backup`), how panels are asked (`runtime.exporting`), the rule of what is kept (`model.backups`).
+(`store.backup`), rows (`backup_rows`), how panels are asked (`runtime.exporting`), the rule of what is kept
+(`model.backups`).
 """
 
 import asyncio
@@ -10,32 +11,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
 
 import structlog
-from sqlalchemy import Table, select, update
+from sqlalchemy import select
 
+from controller.jobs.backup_rows import BackupRows
 from controller.telemetry import events, metrics
 from desired_state.model.backups import Keep, kept
 from desired_state.model.ids import NodeName
-from desired_state.queries.backups import FAILED, GOOD, read_backups
+from desired_state.queries.backups import read_backups
 from desired_state.store.backup.contents import PanelPart, PanelState
 from desired_state.store.backup.folder import BackupFile, list_backups, new_name, remove_backup
 from desired_state.store.backup.keys import BackupKey
 from desired_state.store.backup.making import Made, make_backup
 from desired_state.store.backup.settings import BackupSettings
-from desired_state.store.bulk import upsert
 from desired_state.store.clock import Clock
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
-from desired_state.store.tables.backups import BackupRow
 from desired_state.store.tables.desired import NodeRow
 
 log = structlog.get_logger(__name__)
 
 RETRY = timedelta(minutes=15)
 """After a failed attempt; a due one is tried this often at most."""
-_BACKUP = cast("Table", BackupRow.__table__)
 
 Fetch = Callable[[Sequence[NodeName], Path, int], Awaitable[tuple[PanelPart, ...]]]
 """Fetches panels' databases: nodes, folder, the largest in MiB."""
@@ -68,6 +66,7 @@ class Backups:
 
     def __init__(self, store: Store, cabinet: Cabinet, fetch: Fetch, clock: Clock) -> None:
         self._store = store
+        self._rows = BackupRows(store)
         self._cabinet = cabinet
         self._fetch = fetch
         self._clock = clock
@@ -113,6 +112,8 @@ class Backups:
     async def tidy(self) -> int:
         """Remove backups that are not kept, and know of those that others put there or took away.
 
+        Only files go that a job like this one made, under the name that it gave: a copy stays.
+
         Returns:
             How many files were removed.
 
@@ -120,26 +121,31 @@ class Backups:
             BackupError: the folder cannot be read, or a file not removed.
             StoreError: the database failed.
         """
-        found = [one for one in await self._listed() if one.taken_at is not None]
-        stay = kept([one.taken_at for one in found if one.taken_at], self._cabinet.keep)
-        gone = [one for one in found if one.taken_at not in stay]
-        for one in gone:
-            await asyncio.to_thread(remove_backup, one.path)
-        await self._reconcile_rows([one for one in found if one.taken_at in stay])
+        now, keep = self._clock.now(), self._cabinet.keep
+        found = [one for one in await self._listed() if not one.fault]
+        known = await self._rows.known()
+        own = [one for one in found if one.name in known and known[one.name].ours]
+        own = [one for one in own if one.is_named_as_ours]
+        stay = kept([one.taken_at for one in own if one.taken_at], keep)
+        gone = {one.name: one.path for one in own if one.taken_at not in stay}
+        for path in gone.values():
+            await asyncio.to_thread(remove_backup, path)
+        here = [one for one in found if one.name not in gone]
+        await self._rows.follow(here, gone.keys(), keep, now)
         if gone:
-            log.info(events.BACKUPS_REMOVED, removed=len(gone), kept=len(found) - len(gone))
+            log.info(events.BACKUPS_REMOVED, removed=len(gone), kept=len(here))
         return len(gone)
 
     async def _listed(self) -> tuple[BackupFile, ...]:
-        return await asyncio.to_thread(list_backups, self._cabinet.folder)
+        return await asyncio.to_thread(list_backups, self._cabinet.folder, self._clock.now())
 
     async def _is_due(self) -> bool:
         every_s = self._cabinet.settings.every_s
         if not every_s:
             return False
-        async with self._store.reading() as session:
-            view = await read_backups(session)
         now = self._clock.now()
+        async with self._store.reading() as session:
+            view = await read_backups(session, now)
         if view.database_at is not None and now < view.database_at + timedelta(seconds=every_s):
             return False
         return not view.error or view.tried_at is None or now >= view.tried_at + RETRY
@@ -149,24 +155,9 @@ class Backups:
             names = await session.scalars(select(NodeRow.name).order_by(NodeRow.name))
             return tuple([NodeName(name) for name in names])
 
-    # -- what is written down ----------------------------------------------------------------------
-
     async def _record(self, made: Made) -> None:
         contents = made.contents
-        row = _row(made.path.name, contents.taken_at, self._clock.now(), GOOD) | {
-            "bytes": made.bytes,
-            "verified_at": self._clock.now(),
-            "nodes": [
-                {
-                    "node": panel.node,
-                    "state": panel.state.value,
-                    "reason": panel.reason,
-                    "bytes": 0 if panel.part is None else panel.part.bytes,
-                }
-                for panel in contents.panels
-            ],
-        }
-        await self._write([row])
+        await self._rows.record_made(made, self._clock.now())
         for panel in contents.failed:
             metrics.BACKUP_FAILURES.labels("panel").inc()
             log.warning(events.PANEL_BACKUP_FAILED, node=panel.node, reason=panel.reason)
@@ -180,41 +171,9 @@ class Backups:
 
     async def _record_failure(self, started_at: datetime, error: StoreError) -> None:
         name = await asyncio.to_thread(new_name, self._cabinet.folder, started_at)
-        row = _row(name.name, started_at, self._clock.now(), FAILED) | {"error": error.message}
+        now = self._clock.now()
         try:
-            await self._write([row])
+            await self._rows.record_failed(name.name, started_at, now, error.message)
         except StoreError as unwritten:
             # The database that could not be backed up cannot be written either: the log has both.
             log.warning(events.BACKUP_FAILED, error=str(unwritten))
-
-    async def _reconcile_rows(self, found: list[BackupFile]) -> None:
-        """Know what lies in the folder: after a restore, rows and files tell different stories."""
-        async with self._store.recording() as session:
-            connection = await session.connection()
-            held = select(BackupRow.name).where(
-                BackupRow.state == GOOD, BackupRow.removed_at.is_(None)
-            )
-            known = set((await connection.execute(held)).scalars())
-            there = {one.name for one in found}
-            now = self._clock.now()
-            if lost := known - there:
-                await connection.execute(
-                    update(_BACKUP).where(_BACKUP.c.name.in_(lost)).values(removed_at=now)
-                )
-            rows = [
-                _row(one.name, one.taken_at, one.taken_at, GOOD) | {"bytes": one.bytes}
-                for one in found
-                if one.name not in known and one.taken_at is not None
-            ]
-            await upsert(connection, _BACKUP, rows)
-
-    async def _write(self, rows: list[dict[str, Any]]) -> None:
-        async with self._store.recording() as session:
-            await upsert(await session.connection(), _BACKUP, rows)
-
-
-def _row(name: str, taken_at: datetime, finished_at: datetime, state: str) -> dict[str, Any]:
-    return {
-        "name": name, "taken_at": taken_at, "finished_at": finished_at, "state": state,
-        "error": "", "bytes": 0, "nodes": [], "verified_at": None, "removed_at": None,
-    }  # fmt: skip

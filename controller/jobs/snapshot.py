@@ -106,7 +106,7 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         wanted = await _wanted(connection, lost)
         sources = await _sources(session, now)
         capacity = await read_capacity(session, now)
-        backups = await read_backups(session)
+        backups = await read_backups(session, now)
     nodes = tuple(
         SeenNode(
             name=node.name,

@@ -70,8 +70,16 @@ async def shift(connection: AsyncConnection, by: Shift) -> int:
     return moved + await _rewrite_fallen(connection, by.nodes, by.move)
 
 
-async def bring_back(connection: AsyncConnection, now: datetime) -> int:
-    """Have whatever a clock that ran ahead left in the future begin now; returns how many moments."""
+async def bring_back(
+    connection: AsyncConnection, now: datetime, nodes: frozenset[NodeName] | None = None
+) -> int:
+    """Have whatever a clock that ran ahead left in the future begin now; returns how many moments.
+
+    Args:
+        connection: in a transaction.
+        now: by the database's clock, where it has one.
+        nodes: of which ones; None means every one. What belongs to no node is always looked at.
+    """
 
     def back(at: datetime) -> datetime:
         return now if at > now + AHEAD else at
@@ -79,8 +87,8 @@ async def bring_back(connection: AsyncConnection, now: datetime) -> int:
     moved = 0
     for table, column in (*_WAITING, *_COMING):
         ahead = _LONGEST if (table, column) in _COMING else AHEAD
-        moved += await _rewrite(connection, table, column, None, back, after=now + ahead)
-    return moved + await _rewrite_fallen(connection, None, back)
+        moved += await _rewrite(connection, table, column, nodes, back, after=now + ahead)
+    return moved + await _rewrite_fallen(connection, nodes, back)
 
 
 async def _rewrite(

@@ -18,6 +18,7 @@ from controller.runtime.lease import Lease
 from controller.runtime.lease_rows import moment
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events, metrics
+from desired_state.model.ids import NodeName
 from desired_state.store.engine import Store
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class ClockSteps:
         self._last_s: float | None = None
         self._owed = timedelta()
         self._is_settled = False
+        self._looked_at: frozenset[NodeName] = frozenset()
         self._one_at_a_time = asyncio.Lock()
 
     def noticed(self) -> int:
@@ -91,22 +93,32 @@ class ClockSteps:
     async def settle(self) -> None:
         """Move what waits by as much as the wall clock was set; the first time, what lies ahead of it.
 
+        The first time is of each node when its lease comes: others' moments are theirs to move.
+
         Raises:
             StoreError: nothing was moved; the next call tries again.
         """
         self.noticed()
-        if self._is_settled:
+        if self._is_settled and not self._newly_held():
             return
         async with self._one_at_a_time:
             if not self._is_settled:
                 await self._settle()
+            if new := self._newly_held():
+                self._tell(await self._bring_back(new))
+
+    def _newly_held(self) -> frozenset[NodeName]:
+        """Nodes of ours that were not looked at since their lease came; none where all are always ours."""
+        held = self._lease.nodes()
+        if held is None:
+            return frozenset()
+        self._looked_at &= held
+        return held - self._looked_at
 
     async def _settle(self) -> None:
         steps, owed = self._steps, self._owed
-        moved = await self._move(owed) if owed else await self._bring_back()
-        if moved:
-            self._versions.bump_all()
-            log.info(events.WAITS_MOVED, moved=moved)
+        nodes = self._lease.nodes()
+        self._tell(await self._move(owed) if owed else await self._bring_back(nodes))
         self._owed -= owed
         # Set again meanwhile: settled once more.
         self._is_settled = steps == self._steps
@@ -117,11 +129,19 @@ class ClockSteps:
             connection = await session.connection()
             return await shift(connection, Shift(step, now, nodes))
 
-    async def _bring_back(self) -> int:
+    async def _bring_back(self, nodes: frozenset[NodeName] | None) -> int:
         async with self._store.recording() as session:
             connection = await session.connection()
             # By the database's clock where it has one: a replica whose own is slow ends no wait of others.
-            return await bring_back(connection, await moment(connection, self._clock.now()))
+            now = await moment(connection, self._clock.now())
+            moved = await bring_back(connection, now, nodes)
+        self._looked_at |= nodes or frozenset()
+        return moved
+
+    def _tell(self, moved: int) -> None:
+        if moved:
+            self._versions.bump_all()
+            log.info(events.WAITS_MOVED, moved=moved)
 
     def _compare(self) -> timedelta:
         # Midway between two readings of the other clock: a pause between the two is no step.

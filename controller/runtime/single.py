@@ -20,10 +20,12 @@ from controller.runtime import lease_rows
 from controller.runtime.errors import AlreadyRunning, Holder, HolderKind, LeaseLost
 from desired_state.store.engine import Store, translated
 from desired_state.store.errors import StoreError, StoreUnreachable
+from desired_state.store.files import lock_descriptor, owner_of
 from desired_state.store.tables.types import STATUS
 
 LOCK = 0x78336374
 """The advisory lock of a controller ("x3ct")."""
+_SUFFIX = ".controller.lock"
 _POLL_S = 0.1
 _ASK_S = 2.0
 """How often, and for how long, the connection that holds the lock is asked whether it lives."""
@@ -64,13 +66,15 @@ def lock_file(store: Store) -> Path | None:
         return None
     # SQLite follows links to the file itself: under whatever name, it is one database and one lock.
     path = Path(str(database)).resolve()
-    return path.with_name(path.name + ".controller.lock")
+    return path.with_name(path.name + _SUFFIX)
 
 
 @asynccontextmanager
 async def _hold_file(path: Path, kind: HolderKind, *, wait: bool) -> AsyncIterator[None]:
     # Opened anew for each holder: two holders in one process exclude each other too.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    database = path.with_name(path.name.removesuffix(_SUFFIX))
+    # Root restores a database, and the service must be able to lock it afterwards.
+    descriptor = lock_descriptor(path, owner_of(database))
     try:
         while not _try_lock(descriptor):
             holder = _read_holder(descriptor)

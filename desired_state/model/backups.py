@@ -11,6 +11,8 @@ TOMBSTONES_LEAST = timedelta(days=30)
 """How long the journal remembers at least what was deleted."""
 MARGIN = timedelta(days=1)
 """How much older than the oldest backup the journal remembers: clocks differ, and a delete takes time."""
+AHEAD = timedelta(minutes=10)
+"""Clocks of two machines may differ by so much: what is of a later moment was written by a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,16 @@ class Keep:
     last: int = 3
     daily: int = 7
     weekly: int = 4
+
+    @property
+    def reach(self) -> timedelta:
+        """How far back a folder reaches in which one a day is made; tombstones are kept as long anyway."""
+        return max(timedelta(days=self.daily), timedelta(weeks=self.weekly), TOMBSTONES_LEAST)
+
+
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Tell whether a moment cannot have been yet: a clock that ran ahead wrote it."""
+    return at > now + AHEAD
 
 
 def kept(taken: Iterable[datetime], keep: Keep) -> frozenset[datetime]:

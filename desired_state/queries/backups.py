@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from desired_state.model.backups import is_ahead
 from desired_state.model.node import Recovery
 from desired_state.store.tables.backups import BackupRow
 from desired_state.store.tables.desired import InstallationRow, NodeRow
@@ -44,14 +45,14 @@ class BackupsView:
     recovering: Mapping[str, int] = field(default_factory=_nobody, hash=False)
 
 
-async def read_backups(session: AsyncSession) -> BackupsView:
-    """Read how backups stand."""
+async def read_backups(session: AsyncSession, now: datetime) -> BackupsView:
+    """Read how backups stand; what a clock that ran ahead wrote counts as none until its moment is past."""
     since = await session.scalar(select(InstallationRow.created_at))
-    rows = (
-        await session.scalars(
-            select(BackupRow).order_by(BackupRow.finished_at.desc(), BackupRow.name.desc())
-        )
-    ).all()
+    found_rows = await session.scalars(
+        select(BackupRow).order_by(BackupRow.finished_at.desc(), BackupRow.name.desc())
+    )
+    rows = [row for row in found_rows if not is_ahead(row.taken_at, now)]
+    tried = next((row for row in rows if not is_ahead(row.finished_at, now)), None)
     good = [row for row in rows if row.state == GOOD]
     found = await session.execute(select(NodeRow.name, NodeRow.recovery))
     nodes = {row.name: row.recovery for row in found}
@@ -60,11 +61,11 @@ async def read_backups(session: AsyncSession) -> BackupsView:
     newest = max(good, key=lambda row: row.taken_at, default=None)
     return BackupsView(
         since=since,
-        tried_at=rows[0].finished_at if rows else None,
+        tried_at=None if tried is None else tried.finished_at,
         database_at=None if newest is None else newest.taken_at,
         panels_at=_panels_at(good, nodes.keys()),
         oldest_at=min(kept, default=None),
-        error=rows[0].error if rows else "",
+        error="" if tried is None else tried.error,
         bytes=0 if newest is None else newest.bytes,
         recovering=_nobody() | stages,
     )

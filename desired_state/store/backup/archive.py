@@ -32,6 +32,7 @@ from desired_state.store.backup.sealing import (
     choose_key,
     read_header,
 )
+from desired_state.store.files import take_name
 
 LIST = "contents.json"
 UNFINISHED = ".unfinished"
@@ -83,8 +84,7 @@ def write_archive(
             sealed.close()
             file.flush()
             os.fsync(file.fileno())
-            # A link and not a renaming: of two backups at once none takes the other's place.
-            os.link(unfinished, target)
+            take_name(unfinished, target)
             sync_folder(target.parent)
             return target.stat().st_size
     finally:

@@ -7,26 +7,39 @@ else is lost. Callers: the job, `x3fleet backup`. Not here: what is inside a fil
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from desired_state.model.backups import is_ahead
 from desired_state.store.backup.archive import UNFINISHED, sync_folder
 from desired_state.store.backup.errors import BackupBroken, BackupError
-from desired_state.store.backup.scratch import sweep_scratch
 from desired_state.store.backup.sealing import read_header
+from desired_state.store.files import (
+    Owner,
+    hand_over,
+    lock_descriptor,
+    make_folder,
+    owner_of,
+    take_name,
+)
 
 SUFFIX = ".x3backup"
 LATEST = "latest"
 _LOCK = ".x3fleet-backup.lock"
 _STAMP = "x3fleet-%Y%m%dT%H%M%SZ"
+_OURS = re.compile(rf"x3fleet-\d{{8}}T\d{{6}}Z(-\d+)?{re.escape(SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """One file. `taken_at`, `schema`, `key_id`: as its header says; `fault`: why that cannot be read."""
+    """One file. `taken_at`, `schema`, `key_id`: as its header says; `fault`: why it is not the latest.
+
+    A file with a fault cannot be read, or is of a moment that is yet to come: it can still be named.
+    """
 
     path: Path
     bytes: int
@@ -40,35 +53,38 @@ class BackupFile:
         """The file's name."""
         return self.path.name
 
+    @property
+    def is_named_as_ours(self) -> bool:
+        """Whether its whole name is one that we give: a copy that somebody keeps has another."""
+        return _OURS.fullmatch(self.name) is not None
 
-def list_backups(folder: Path) -> tuple[BackupFile, ...]:
-    """List the backups in a folder, the newest first; those that cannot be read come last.
+
+def list_backups(folder: Path, now: datetime) -> tuple[BackupFile, ...]:
+    """List the backups in a folder, the newest first; those with a fault come last.
 
     Raises:
         BackupError: the folder is there and cannot be read.
     """
     try:
-        found = [_look(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        found = [_doubted(_look(path), now) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     except OSError as error:
         raise BackupError(f"{folder}: {error.strerror}") from error
     oldest = datetime.min.replace(tzinfo=UTC)
-    return tuple(sorted(found, key=lambda one: (one.taken_at or oldest, one.name), reverse=True))
+
+    def age(one: BackupFile) -> tuple[bool, datetime, str]:
+        return not one.fault, one.taken_at or oldest, one.name
+
+    return tuple(sorted(found, key=age, reverse=True))
 
 
-def find_backup(folder: Path, name: str) -> Path:
+def find_backup(folder: Path, name: str, now: datetime) -> Path:
     """Find a backup by its path, by its name in the folder, or the newest by `latest`.
 
     Raises:
         BackupError: there is none.
     """
     if name == LATEST:
-        for one in list_backups(folder):
-            if not one.fault:
-                return one.path
-        raise BackupError(
-            f"there is no backup in {folder}",
-            hint="name a file, or set X3FLEET_BACKUP__FOLDER to where they lie",
-        )
+        return _latest(folder, now)
     for path in (Path(name), folder / name, folder / f"{name}{SUFFIX}"):
         if path.is_file():
             return path
@@ -86,15 +102,15 @@ def new_name(folder: Path, moment: datetime) -> Path:
 
 
 def publish(sealed: Path, folder: Path, moment: datetime) -> Path:
-    """Let a whole and proved file appear among the backups, under the name of its moment.
+    """Let a whole and proved file appear among the backups, under the name of its moment; as `making`.
 
     Raises:
         BackupError: the folder cannot be written.
     """
     path = new_name(folder, moment)
     try:
-        # A link and not a renaming: of two backups at once none takes the other's place.
-        os.link(sealed, path)
+        hand_over(sealed, owner_of(folder))
+        take_name(sealed, path)
         sync_folder(folder)
     except OSError as error:
         raise BackupError(f"{path}: {error.strerror}") from error
@@ -102,15 +118,19 @@ def publish(sealed: Path, folder: Path, moment: datetime) -> Path:
 
 
 @contextmanager
-def making(folder: Path) -> Iterator[None]:
+def making(folder: Path, owner: Owner | None = None) -> Iterator[None]:
     """Be the only one who makes a backup in a folder; makes the folder, and sweeps what killed ones left.
+
+    Args:
+        folder: which one.
+        owner: whose a folder that is missing is to be; None: who owns the one above it.
 
     Raises:
         BackupError: somebody else is making one, or the folder cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_folder(folder, owner)
+        descriptor = lock_descriptor(folder / _LOCK, owner_of(folder))
     except OSError as error:
         raise BackupError(
             f"{folder}: {error.strerror}",
@@ -121,7 +141,8 @@ def making(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BackupError(f"another process makes a backup in {folder} now") from None
-        sweep_scratch(folder)
+        except OSError as error:
+            raise BackupError(f"{folder} cannot be locked: {error.strerror}") from error
         for left in folder.glob(f"*{SUFFIX}{UNFINISHED}"):
             with contextlib.suppress(OSError):
                 left.unlink()
@@ -143,6 +164,29 @@ def remove_backup(path: Path) -> bool:
     return True
 
 
+def _latest(folder: Path, now: datetime) -> Path:
+    found = list_backups(folder, now)
+    for one in found:
+        if not one.fault:
+            return one.path
+    if any(one.taken_at for one in found):
+        raise BackupError(
+            f"every backup in {folder} is of a moment that is yet to come by this machine's clock",
+            hint="set the clock, or name the file: x3fleet backup list shows them",
+        )
+    raise BackupError(
+        f"there is no backup in {folder}",
+        hint="name a file, or set X3FLEET_BACKUP__FOLDER to where they lie",
+    )
+
+
+def _doubted(one: BackupFile, now: datetime) -> BackupFile:
+    if one.taken_at is None or not is_ahead(one.taken_at, now):
+        return one
+    moment = f"{one.taken_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return replace(one, fault=f"of {moment}, which is yet to come: a clock was ahead")
+
+
 def _look(path: Path) -> BackupFile:
     size = 0
     try:
@@ -150,6 +194,8 @@ def _look(path: Path) -> BackupFile:
         with path.open("rb") as file:
             header = read_header(file)
         taken_at = datetime.fromisoformat(header.facts["created"])
+        if taken_at.tzinfo is None:
+            return BackupFile(path, size, fault="its header cannot be read")
         return BackupFile(path, size, taken_at, str(header.facts["schema"]), header.key_id)
     except BackupBroken as error:
         return BackupFile(path, size, fault=error.message)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from desired_state.store.backup.archive import measure, write_archive
 from desired_state.store.backup.contents import Contents, PanelPart
+from desired_state.store.backup.errors import BackupError
 from desired_state.store.backup.folder import making, publish
 from desired_state.store.backup.keys import BackupKey
 from desired_state.store.backup.proving import unpacked
 from desired_state.store.backup.scratch import scratch_folder
 from desired_state.store.backup.snapshot import take_snapshot
 from desired_state.store.engine import Store
+from desired_state.store.files import Owner, owner_of
 
 DATABASE, SEALED = "database.sqlite", "sealed"
 Fetch = Callable[[Path], Awaitable[tuple[PanelPart, ...]]]
@@ -51,7 +53,7 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         BackupError: it could not be made; nothing is left of it.
         StoreError: the database could not be read.
     """
-    with making(folder), scratch_folder(folder) as scratch:
+    with making(folder, _owner(store)), scratch_folder(folder) as scratch:
         taken_at = store.clock.now()
         copy = scratch / DATABASE
         snapshot = await take_snapshot(store, copy)
@@ -73,3 +75,13 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         async with unpacked(sealed, (key,), store.vault, folder):
             path = await asyncio.to_thread(publish, sealed, folder, taken_at)
             return Made(path, size, contents)
+
+
+def _owner(store: Store) -> Owner | None:
+    """Whose the folder is to be: of an SQLite file's owner, who makes the next backup."""
+    if not store.is_sqlite:
+        return None
+    try:
+        return owner_of(Path(str(store.engine.url.database)))
+    except OSError as error:
+        raise BackupError(f"{error.filename}: {error.strerror}") from error

@@ -2,7 +2,8 @@
 
 The old file is proved to be open nowhere, or to be no database at all; from then on there is no moment at
 which a database is missing under its name, but that of a crash between two renamings, after which the same
-command goes on. Callers: `commands.restore`, under the controller's lock. Not here: PostgreSQL (`loading`).
+command goes on; a file system without hard links has a second such moment. Callers: `commands.restore`,
+under the controller's lock. Not here: PostgreSQL (`loading`).
 """
 
 import os
@@ -13,8 +14,12 @@ from pathlib import Path
 
 from desired_state.store.backup.archive import sync_folder
 from desired_state.store.backup.errors import BackupError, RestoreRefused
+from desired_state.store.files import hand_over, owner_of, take_name
 
 _LOGS = ("-wal", "-shm", "-journal")
+_PRIMARY = 0xFF
+"""The part of SQLite's codes that names the error; the rest tells more of it."""
+_NO_DATABASE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 HELD = ("node", "key", "subscription", "person", "payment")
 """A database without a row in any of these is as `db upgrade` makes it."""
 
@@ -50,7 +55,7 @@ def close_for_good(database: Path) -> None:
     """Prove that nobody has a database open, and put what its log holds into it.
 
     Raises:
-        RestoreRefused: somebody has it open.
+        RestoreRefused: somebody has it open, or that cannot be told.
     """
     if not database.exists():
         return
@@ -58,12 +63,16 @@ def close_for_good(database: Path) -> None:
         with closing(sqlite3.connect(database, timeout=2.0)) as found:
             # SQLite leaves its log behind only for one who is alone with the file.
             mode = found.execute("PRAGMA journal_mode = DELETE").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if code in _NO_DATABASE:
+            return  # Nobody works on it, and it is kept as it is.
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise _in_use(database) from error
-        return
-    except sqlite3.DatabaseError:
-        return  # No database: nobody works on it, and it is kept as it is.
+        raise RestoreRefused(
+            f"it cannot be told whether a process has {database} open: {error}",
+            hint="stop whatever uses it and move the file away; then nothing is in the way",
+        ) from error
     if mode is not None and mode[0] == "wal":
         raise _in_use(database)
 
@@ -81,6 +90,7 @@ def put_in_place(restored: Path, database: Path, kept: Path | None) -> None:
     """
     try:
         restored.chmod(0o600)
+        hand_over(restored, owner_of(database))
         with restored.open("rb+") as file:
             os.fsync(file.fileno())
         if kept is not None:
@@ -89,7 +99,7 @@ def put_in_place(restored: Path, database: Path, kept: Path | None) -> None:
                 if left.exists():
                     # A log of another file: under this name it would be taken for the restored one's.
                     left.rename(kept.with_name(kept.name + log))
-            os.link(database, kept)
+            take_name(database, kept)
         restored.replace(database)
         sync_folder(database.parent)
     except OSError as error:

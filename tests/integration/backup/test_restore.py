@@ -53,6 +53,11 @@ def names_in(folder: Path, start: str = "") -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith(start))
 
 
+def bar(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
 def tear(path: Path) -> None:
     path.write_bytes(b"torn" * 5000)
 
@@ -305,6 +310,23 @@ async def test_a_database_that_somebody_has_open_is_not_replaced(
         assert (3,) == there.execute("SELECT count(*) FROM node").fetchone()
 
 
+async def test_a_database_of_which_it_cannot_be_told_whether_it_is_open_is_not_replaced(
+    sqlite_store, databases_here, tmp_path
+) -> None:
+    """Its log cannot be looked at: perhaps somebody writes there."""
+    backup = await back_up(sqlite_store, tmp_path)
+    async with opened(databases_here) as there:
+        await datasets.build_fleet(there)
+    path = Path(databases_here.removeprefix("sqlite:///"))
+    before = content_of(path)
+    bar(path.with_name(f"{path.name}-wal"))
+
+    with pytest.raises(RestoreRefused, match="cannot be told"):
+        await bring_back(databases_here, backup, replace=True)
+
+    assert before == content_of(path)
+
+
 async def test_a_file_that_is_no_database_is_kept_and_replaced(sqlite_store, tmp_path) -> None:
     backup = await back_up(sqlite_store, tmp_path)
     broken = tmp_path / "home.db"
@@ -377,16 +399,17 @@ async def test_a_backup_is_its_owners_alone_and_found_by_name_and_as_the_latest(
     first = await back_up(sqlite_store, folder)
     second = await back_up(sqlite_store, folder)
 
+    now = sqlite_store.clock.now()
     tear(folder / "odd.x3backup")
-    listed = list_backups(folder)
+    listed = list_backups(folder, now)
 
     assert (0o600, 0o700) == (mode_of(first), mode_of(folder))
     assert {first.name, second.name, "odd.x3backup"} == {one.name for one in listed}
     assert ["odd.x3backup"] == [one.name for one in listed if one.fault]
-    assert first == find_backup(folder, first.name)
-    assert find_backup(folder, "latest") in (first, second)
+    assert first == find_backup(folder, first.name, now)
+    assert find_backup(folder, "latest", now) in (first, second)
     with pytest.raises(BackupError, match="there is no backup"):
-        find_backup(tmp_path / "elsewhere", "latest")
+        find_backup(tmp_path / "elsewhere", "latest", now)
 
 
 @pytest.fixture

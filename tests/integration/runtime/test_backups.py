@@ -71,7 +71,7 @@ class Kept:
             return list(await session.scalars(select(BackupRow).order_by(BackupRow.taken_at)))
 
     def files(self):
-        return [one.name for one in list_backups(self.folder)]
+        return [one.name for one in list_backups(self.folder, self.wall.now())]
 
 
 async def test_every_panels_database_is_in_a_backup_and_was_opened(tmp_path, monkeypatch) -> None:
@@ -117,7 +117,7 @@ async def test_one_panel_that_fails_stops_no_other(tmp_path, monkeypatch) -> Non
         (row,) = await kept.rows()
         assert states == {one["node"]: (one["state"], one["reason"]) for one in row.nodes}
         async with fleet.controller.store.reading() as session:
-            assert (await read_backups(session)).panels_at is None
+            assert (await read_backups(session, kept.wall.now())).panels_at is None
 
 
 async def test_files_of_panels_that_cannot_be_written_are_a_failed_backup(
@@ -192,7 +192,8 @@ async def test_old_backups_go_and_rows_follow_the_files(tmp_path, monkeypatch) -
         await kept.job.tidy()
 
         assert 1 == len(kept.files())
-        assert [True, True, False, True] == [
+        # It may lie in the folder of another host: its tombstones are kept as long as it would be.
+        assert [True, True, False, False] == [
             row.removed_at is not None for row in await kept.rows()
         ]
         # It comes back: what lies there counts, whoever put it there.

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -394,9 +394,9 @@ async def test_what_could_not_be_moved_is_moved_by_the_next_call(steps, clock, m
     assert 5 == round(age_s)
 
 
-def _waiting(at):
+def _waiting(at, node="one"):
     return RemoteGenerationRow(
-        node="one", email="x3f-a-g1", key="a", generation=1, inbound_ids=[1], sub_id="s",
+        node=node, email="x3f-a-g1", key="a", generation=1, inbound_ids=[1], sub_id="s",
         password_bytes=32, state="intended", create_unknown_at=at, changed_at=at,
     )  # fmt: skip
 
@@ -456,3 +456,68 @@ async def test_time_that_passes_still_ends_a_subscription(fleet, clock):
     await fleet.reconcile()
 
     assert {False} == set(fleet["one"].enabled().values())
+
+
+class Leased:
+    """A replica's lease of some nodes."""
+
+    def __init__(self, *nodes) -> None:
+        self.held = frozenset(nodes)
+
+    def nodes(self):
+        return self.held
+
+
+async def test_a_replica_brings_back_what_lies_ahead_of_its_own_nodes_alone(sqlite_store, clock):
+    """The others are at work with it: of their nodes their replica knows whether a clock was wrong."""
+    ahead = clock.now() + timedelta(hours=5)
+    async with sqlite_store.recording() as session:
+        session.add_all([_waiting(ahead), _waiting(ahead, node="two")])
+        session.add_all([_fallen(node, ahead) for node in ("one", "two")])
+    lease = Leased()
+    steps = ClockSteps(sqlite_store, StatusVersions(), lease, clock)
+
+    seen = []
+    for held in ((), ("one",), ("one",), ("one", "two")):
+        lease.held = frozenset(held)
+        await steps.settle()
+        seen.append(await _still_ahead(sqlite_store, clock))
+
+    assert [["one", "two"], ["two"], ["two"], []] == seen
+
+
+async def test_a_node_that_comes_back_from_another_replica_is_looked_at_again(sqlite_store, clock):
+    lease = Leased("one")
+    steps = ClockSteps(sqlite_store, StatusVersions(), lease, clock)
+    await steps.settle()
+    lease.held = frozenset()
+    await steps.settle()
+    async with sqlite_store.recording() as session:
+        session.add(_waiting(clock.now() + timedelta(hours=5)))
+        session.add(_fallen("one", clock.now() + timedelta(hours=5)))
+
+    lease.held = frozenset({"one"})
+    await steps.settle()
+
+    assert [] == await _still_ahead(sqlite_store, clock)
+
+
+def _fallen(node, since):
+    unreachable = {"type": "Unreachable", "reason": "Timeout", "since": since.isoformat()}
+    return NodeStatusRow(node=node, failures=1, conditions=[unreachable], changed_at=since)
+
+
+async def _still_ahead(store, clock):
+    async with store.reading() as session:
+        unknown = {
+            row.node
+            for row in await session.scalars(select(RemoteGenerationRow))
+            if row.create_unknown_at > clock.now()
+        }
+        fallen = {
+            row.node
+            for row in await session.scalars(select(NodeStatusRow))
+            if datetime.fromisoformat(row.conditions[0]["since"]) > clock.now()
+        }
+    assert unknown == fallen
+    return sorted(unknown)
