@@ -56,9 +56,11 @@ async def restore(
         served = not store.is_sqlite
     document = _restored_document(restored)
     blocks: list[Block] = [*_restored_blocks(restored)]
-    if served:
+    if restored.granted:
+        blocks.append(f"{', '.join(restored.granted)} have their rights on it again")
+    elif served:
         blocks.append(
-            "if roles work on it: x3fleet db grants --apply gives them their rights again"
+            "if roles are to work on it: x3fleet db grants --apply gives them their rights"
         )
     code = Exit.BLOCKED
     if look:
@@ -140,6 +142,7 @@ def _restored_document(restored: "Restored") -> dict[str, Any]:
         "installation": contents.installation,
         "rows": sum(contents.tables.values()),
         "replaced": restored.replaced or None,
+        "granted": list(restored.granted),
         "dropped": {
             "requests": dropped.requests,
             "approvals": dropped.approvals,

@@ -29,11 +29,15 @@ from desired_state.store.unit_of_work import begin
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was done. `replaced`: where the database that was there is kept; "" where there was none."""
+    """What was done. `replaced`: where the database that was there is kept; "" where there was none.
+
+    `granted`: PostgreSQL roles that had rights on it and have them on the restored one.
+    """
 
     contents: Contents
     replaced: str
     dropped: Dropped
+    granted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ async def restore(store: Store, order: Order) -> Restored:
     now = store.clock.now()
     async with unpacked(order.backup, order.keys, store.vault, order.backup.parent) as found:
         dropped = await _make_careful(found, order, now, "")
-        replaced = await load(store, found.store, now, replace=order.replace)
-        return Restored(found.contents, replaced, dropped)
+        loaded = await load(store, found.store, now, replace=order.replace)
+        return Restored(found.contents, loaded.kept, dropped, loaded.granted)
 
 
 async def _restore_file(store: Store, order: Order, database: Path) -> Restored:

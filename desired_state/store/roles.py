@@ -1,7 +1,8 @@
 """The three PostgreSQL roles, and what each may: the front-end, the controller, the subscription page.
 
 Whoever connects as a member of one cannot do more than its part, whatever its code does. Callers:
-`x3fleet db grants`, as the owner of the tables, after `db upgrade`. Not here: logins and passwords, which
+`x3fleet db grants`, as the owner of the tables, after `db upgrade`; a restore, which gives the rights
+on the restored tables and takes those on the old ones. Not here: logins and passwords, which
 are the operator's; SQLite, which has no roles.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from desired_state.model.errors import ConfigError
 from desired_state.store.engine import Store, translated
@@ -92,7 +94,7 @@ def grants(roles: Roles) -> tuple[str, ...]:
             for table in tables
         ),
         *(f"GRANT {right} TO {roles.subscription}" for right in SEES),
-        _later(roles),
+        _later(roles, DESIRED, STATUS),
     )
 
 
@@ -109,9 +111,44 @@ async def apply_grants(store: Store, roles: Roles) -> None:
         )
     with translated():
         async with store.engine.begin() as connection:
-            for statement in grants(roles):
-                await connection.execute(text(statement))
-            await connection.run_sync(_prove, roles)
+            await give(connection, roles)
+
+
+async def give(connection: AsyncConnection, roles: Roles) -> None:
+    """Give each role its part, in the caller's transaction, and prove that it was given.
+
+    Raises:
+        StoreError: whoever is connected may not do this; the transaction is to be ended.
+    """
+    for statement in grants(roles):
+        await connection.execute(text(statement))
+    await connection.run_sync(_prove, roles)
+
+
+async def granted(connection: AsyncConnection) -> tuple[Roles, ...]:
+    """Read which sets of roles were given their parts here, sorted by their prefix."""
+    found = await connection.scalars(_GRANTED, {"desired": DESIRED, "status": STATUS})
+    names = frozenset(found)
+    ends = f"_{Roles().front_end.removeprefix(f'{Roles().prefix}_')}"
+    prefixes = (name.removesuffix(ends) for name in sorted(names) if name.endswith(ends))
+    sets = (Roles(prefix) for prefix in prefixes if _NAME.fullmatch(prefix))
+    return tuple(roles for roles in sets if names.issuperset(roles.all))
+
+
+async def take_away(connection: AsyncConnection, roles: Roles, desired: str, status: str) -> None:
+    """Take every right on schemas that were put aside, those on tables to come too.
+
+    Args:
+        connection: of their owner, in a transaction.
+        roles: from whom; PUBLIC loses them as well.
+        desired: what the one schema is called now.
+        status: what the other is.
+    """
+    every = ", ".join(("PUBLIC", *roles.all))
+    schemas = f"{desired}, {status}"
+    for things in ("ALL TABLES IN SCHEMA", "ALL SEQUENCES IN SCHEMA", "SCHEMA"):
+        await connection.execute(text(f"REVOKE ALL ON {things} {schemas} FROM {every}"))
+    await connection.execute(text(_later(roles, desired, status, gives=False)))
 
 
 def _create(role: str) -> str:
@@ -132,21 +169,22 @@ def _writes(schema: str, writer: str, *, reads: str) -> Iterator[str]:
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reads}"
 
 
-def _later(roles: Roles) -> str:
+def _later(roles: Roles, desired: str, status: str, *, gives: bool = True) -> str:
     """For tables to come: of whoever owns those that are there, who makes the next ones too."""
+    grant, to = ("GRANT", "TO") if gives else ("REVOKE", "FROM")
     lines = []
     for schema, writer, reader in (
-        (DESIRED, roles.front_end, roles.controller),
-        (STATUS, roles.controller, roles.front_end),
+        (desired, roles.front_end, roles.controller),
+        (status, roles.controller, roles.front_end),
     ):
-        start = f"ALTER DEFAULT PRIVILEGES FOR ROLE %1$I IN SCHEMA {schema}"
+        start = f"ALTER DEFAULT PRIVILEGES FOR ROLE %1$I IN SCHEMA {schema} {grant}"
         lines += [
-            f"{start} GRANT SELECT, {_WRITES} ON TABLES TO {writer}",
-            f"{start} GRANT USAGE ON SEQUENCES TO {writer}",
-            f"{start} GRANT SELECT ON TABLES TO {reader}",
+            f"{start} SELECT, {_WRITES} ON TABLES {to} {writer}",
+            f"{start} USAGE ON SEQUENCES {to} {writer}",
+            f"{start} SELECT ON TABLES {to} {reader}",
         ]
     runs = " ".join(f"EXECUTE format('{line}', owner);" for line in lines)
-    owner = f"SELECT tableowner FROM pg_tables WHERE schemaname = '{DESIRED}' LIMIT 1"  # noqa: S608  # our own name
+    owner = f"SELECT tableowner FROM pg_tables WHERE schemaname = '{desired}' LIMIT 1"  # noqa: S608  # our own name
     return f"DO $$ DECLARE owner name := ({owner}); BEGIN {runs} END $$"
 
 
@@ -169,6 +207,11 @@ def _prove(connection: Connection, roles: Roles) -> None:
         )
 
 
+_GRANTED = text(
+    "SELECT DISTINCT r.rolname FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a"
+    " JOIN pg_roles r ON r.oid = a.grantee"
+    " WHERE n.nspname IN (:desired, :status) AND a.privilege_type = 'USAGE'"
+)
 _MISSING = text(
     "SELECT count(*) FROM pg_tables t"
     " CROSS JOIN LATERAL (SELECT format('%I.%I', t.schemaname, t.tablename) AS name) n"

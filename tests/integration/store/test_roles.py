@@ -19,6 +19,7 @@ from controller.parts import equip
 from controller.service import open_controller
 from controller.settings import ControllerSettings, MetricsSettings, ServiceSettings
 from desired_state.commands import devices, installation, keys, manifests, nodes, requests
+from desired_state.commands.restore import Order, restore
 from desired_state.commands.retention import prune
 from desired_state.commands.settings import PruneSettings
 from desired_state.commands.sync import ManifestSync
@@ -31,6 +32,8 @@ from desired_state.model.request import RequestKind
 from desired_state.queries.fleet import list_nodes
 from desired_state.queries.sources import list_sources
 from desired_state.store import migrate, version
+from desired_state.store.backup.keys import read_keys
+from desired_state.store.backup.making import make_backup, nothing_fetched
 from desired_state.store.engine import Store
 from desired_state.store.errors import StoreError
 from desired_state.store.roles import SERVED, Roles, apply_grants, grants
@@ -46,7 +49,7 @@ from tests.contract.store.test_who_writes import use_every_command
 from tests.data.datasets import DATASETS, MONTH, NL1
 from tests.data.rows import apply, place, set_status
 from tests.integration.runtime.serving import EAGER, eventually
-from tests.stores import Databases, make_ready, opened, run_apart, settings_for
+from tests.stores import KEY, Databases, make_ready, opened, run_apart, settings_for
 
 PREFIX = f"x3t{os.getpid()}"
 ROLES = Roles(PREFIX)
@@ -501,3 +504,54 @@ async def test_an_installation_is_prepared_by_the_owner_alone(
             prepared = await installation.prepare(work)
 
     assert not prepared.created
+
+
+# -- a restore -------------------------------------------------------------------------------------
+
+
+async def test_roles_have_their_rights_on_a_restored_database_and_none_on_what_was_put_aside(
+    logins: Logins, sqlite_store: Store, tmp_path
+) -> None:
+    keys = read_keys((KEY,))
+    made = await make_backup(sqlite_store, tmp_path, keys[0], nothing_fetched)
+    before = rights(logins.owner)
+
+    async with opened(logins.owner) as store:
+        restored = await restore(store, Order(made.path, keys, "test", replace=True))
+
+    assert ROLES.all == restored.granted
+    assert before == rights(logins.owner)
+    aside = restored.replaced.split(", ")
+    done = {}
+    for part in PARTS:
+        with logins.connect(part) as connection:
+            done[part] = [
+                succeeds(connection, STATEMENTS["select"], schema, table, "id")
+                for schema, table in ((DESIRED, "key"), (aside[0], "key"), (aside[1], "placement"))
+            ]
+    assert {part: [True, False, False] for part in PARTS} == done
+    with psycopg.connect(logins.owner) as owner:
+        left = owner.execute(
+            "SELECT count(*) FROM information_schema.role_table_grants WHERE table_schema = ANY(%s)"
+            " AND grantee = ANY(%s)",
+            [aside, list(ROLES.all)],
+        ).fetchone()
+        later = owner.execute(
+            "SELECT count(*) FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace"
+            " WHERE n.nspname = ANY(%s) AND d.defaclacl::text LIKE %s",
+            [aside, f"%{PREFIX}%"],
+        ).fetchone()
+    assert ((0,), (0,)) == (left, later)
+
+
+async def test_a_database_that_no_role_worked_on_gets_none_by_a_restore(
+    databases: Databases, sqlite_store: Store, tmp_path
+) -> None:
+    keys = read_keys((KEY,))
+    made = await make_backup(sqlite_store, tmp_path, keys[0], nothing_fetched)
+    url = databases.copy()
+
+    async with opened(url) as store:
+        restored = await restore(store, Order(made.path, keys, "test", replace=True))
+
+    assert () == restored.granted
