@@ -69,7 +69,7 @@ async def follow(
             looked_s += GLANCE_S
             if looked_s >= ALIVE_S:
                 looked_s = 0.0
-                await _require_controller(store)
+                await _require_controller(store, views)
 
 
 async def _read(store: "Store", tokens: tuple[str, ...]) -> tuple["RequestView", ...]:
@@ -98,7 +98,7 @@ async def _holder(store: "Store") -> "HolderKind | None":
         return refused.holder.kind
 
 
-async def _require_controller(store: "Store") -> None:
+async def _require_controller(store: "Store", views: tuple["RequestView", ...]) -> None:
     """Refuse to wait for nobody.
 
     Raises:
@@ -106,9 +106,11 @@ async def _require_controller(store: "Store") -> None:
     """
     if await _holder(store) is not None:
         return
+    run = all(view.kind is not RequestKind.BACKUP for view in views)
+    other = ", or x3fleet reconcile now does" if run else ""
     raise NobodyAnswers(
         "the controller ended before it answered",
-        hint="the request stays: the next controller handles it, or x3fleet reconcile now does",
+        hint=f"the request stays: the next controller handles it{other}",
     )
 
 

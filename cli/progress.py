@@ -44,7 +44,8 @@ def watching(output: Output) -> "Iterator[Callable[[tuple[RequestView, ...]], No
 
 def _step(node: str, detail: "dict[str, Any]") -> str:
     left = f", {detail['left']} left" if detail.get("left") else ""
-    return f"{node}: {detail.get('stage', '')}{left}"
+    # What is asked of no node is told of none.
+    return f"{f'{node}: ' if node else ''}{detail.get('stage', '')}{left}"
 
 
 @contextmanager

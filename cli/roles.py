@@ -67,10 +67,10 @@ async def _serve(log_level: ServiceLevel, *, syncs: bool = False) -> Exit:
 
 
 def _cabinet(read: "Read") -> "Cabinet | None":
-    """Where backups go; None where none are to be made, or nobody says where."""
+    """Where backups go; None where nobody says where."""
     from cli.backup.place import cabinet_of
 
-    if read.settings is None or read.backups is None or not read.backups.every_s:
+    if read.settings is None or read.backups is None:
         return None
     return cabinet_of(read.settings.store, read.backups)
 

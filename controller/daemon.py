@@ -72,12 +72,14 @@ class Daemon:
         controller: opened, and held by nobody else.
         rhythm: periods of looks.
 
-    `jobs` and `extras` may be added to until it runs.
+    `jobs` and `extras` may be added to until it runs, and `asked`: jobs to run when somebody asked for
+    something.
     """
 
     def __init__(self, controller: Controller, rhythm: Rhythm | None = None) -> None:
         self.controller = controller
         self.extras: list[Extra] = []
+        self.asked: list[str] = []
         self.marks = NodeMarks(controller.clock.now)
         self.meters = {label: QueueMeter(label) for label in Label}
         self.nodes: WorkQueue[NodeName] = WorkQueue("node", self.meters[Label.NODE])
@@ -145,6 +147,7 @@ class Daemon:
         await self._requests.refresh()
         names = await self._sweep()
         self._job_queue.add(PLACE, priority=Priority.CUSTOMER)
+        self._run_asked()
         kind = "sqlite" if self.controller.store.is_sqlite else "postgresql"
         log.info(events.CONTROLLER_STARTED, nodes=names, workers=AT_ONCE, database=kind)
 
@@ -240,7 +243,12 @@ class Daemon:
             after_s = self._folding.wait_s(PLACE)
             self._job_queue.add(PLACE, priority=Priority.CUSTOMER, after_s=after_s)
         if woken.requests:
+            self._run_asked()
             self._place_for_requests()
+
+    def _run_asked(self) -> None:
+        for name in self.asked:
+            self._job_queue.add(name, priority=Priority.ASKED)
 
     async def _follow_claims(self) -> None:
         """Look at nodes that were claimed, or that another replica made work for."""
@@ -258,6 +266,7 @@ class Daemon:
                 lease.changed.set()
                 raise
             self._job_queue.add(PLACE, priority=Priority.RETRY)
+            self._run_asked()
             self._place_for_requests()
 
     async def _sweep(self) -> int:

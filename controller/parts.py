@@ -6,6 +6,7 @@ tests that want a service like theirs. Not here: the loop (`daemon`), what a par
 
 from controller.daemon import Daemon, Extra
 from controller.jobs.alerts import Alerts
+from controller.jobs.asked_backups import AskedBackups
 from controller.jobs.backups import Backups, Cabinet
 from controller.jobs.capacity import SAMPLED_EVERY_S, CapacitySamples
 from controller.jobs.retention import Retention
@@ -15,6 +16,10 @@ from controller.runtime.schedule import Job
 from controller.settings import MetricsSettings, ServiceSettings
 from controller.telemetry.collector import FleetCollector
 from controller.telemetry.endpoints import Exposition, Health, TelemetryServer, make_app
+
+ASKED_BACKUPS = "asked backups"
+ASKED_EVERY_S = 300.0
+"""A request wakes the job; this is for one that nobody heard of."""
 
 
 def equip(daemon: Daemon, settings: ServiceSettings, cabinet: Cabinet | None = None) -> None:
@@ -31,10 +36,22 @@ def equip(daemon: Daemon, settings: ServiceSettings, cabinet: Cabinet | None = N
     daemon.jobs.append(Job("capacity", SAMPLED_EVERY_S, capacity.run, leads=True))
     retention = Retention(store, settings.retention, clock, controller.steps.is_doubtful)
     daemon.jobs.append(Job("retention", settings.retention.every_s, retention.run, leads=True))
+    _add_backups(daemon, cabinet)
+
+
+def _add_backups(daemon: Daemon, cabinet: Cabinet | None) -> None:
+    """Make backups when they are due, and when somebody asks; without a place for them, say so."""
+    controller = daemon.controller
+    store, clock = controller.store, controller.clock
+    backups = None
     if cabinet is not None:
         backups = Backups(store, cabinet, controller.exports.fetch, clock)
-        every_s = cabinet.settings.check_s
-        daemon.jobs.append(Job("backups", every_s, backups.run, leads=True))
+        if cabinet.settings.every_s:
+            every_s = cabinet.settings.check_s
+            daemon.jobs.append(Job("backups", every_s, backups.run, leads=True))
+    asked = AskedBackups(store, backups, clock)
+    daemon.jobs.append(Job(ASKED_BACKUPS, ASKED_EVERY_S, asked.run, leads=True))
+    daemon.asked.append(ASKED_BACKUPS)
 
 
 def serve_telemetry(daemon: Daemon, where: MetricsSettings) -> Extra:

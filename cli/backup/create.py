@@ -13,13 +13,15 @@ from cli.backup.documents import contents_blocks, contents_document
 from cli.backup.place import read_place
 from cli.backup.show import FileArgument
 from cli.exits import Exit
-from cli.opening import LogOption, opened_controller
+from cli.following import follow, is_served
+from cli.opening import ACTOR, LogOption, opened_controller
 from cli.render import Output, OutputOption, Page, show
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName
 
 if TYPE_CHECKING:
     from cli.backup.place import Place
+    from desired_state.store.backup.making import Made
     from desired_state.store.engine import Store
 
 ALL, NONE = "all", "none"
@@ -33,19 +35,22 @@ async def create(
     log_level: LogOption = "off",
     output: OutputOption = Output.TABLE,
 ) -> Exit:
-    """Make a backup of our database and of the panels' own; a service may be at work."""
+    """Make a backup of our database and of the panels' own; a service that is at work is asked to."""
     from controller.jobs.backups import Backups, Cabinet
 
-    place = read_place()
-    cabinet = Cabinet(place.folder, place.keys[0], place.settings)
     async with opened_controller(log_level) as controller:
         chosen = await _choose(controller.store, nodes)
-        backups = Backups(controller.store, cabinet, controller.exports.fetch, controller.clock)
-        made = await backups.make(chosen)
+        if await is_served(controller.store):
+            made = await _ask(controller.store, None if nodes == ALL else chosen, output)
+        else:
+            place = read_place()
+            cabinet = Cabinet(place.folder, place.keys[0], place.settings)
+            backups = Backups(controller.store, cabinet, controller.exports.fetch, controller.clock)
+            made = await backups.make(chosen)
     document = {
         "backup": str(made.path),
         "bytes": made.bytes,
-        "key": place.keys[0].id,
+        "key": made.key,
         **contents_document(made.contents),
     }
     blocks = (f"{made.path}: {made.bytes} bytes", *contents_blocks(made.contents))
@@ -68,6 +73,25 @@ async def extract(
     line = f"{to} is the database of {node}'s panel; it holds credentials in the clear"
     show(Page(document, (line,)), output)
     return Exit.DONE
+
+
+async def _ask(store: "Store", nodes: tuple[NodeName, ...] | None, output: Output) -> "Made":
+    """Have the service make it: it is the one that talks to panels, and knows where backups lie."""
+    from desired_state.commands.backups import ask_for_backup
+    from desired_state.store.backup.contents import contents_from_json
+    from desired_state.store.backup.errors import BackupError
+    from desired_state.store.backup.making import Made
+    from desired_state.store.unit_of_work import begin
+
+    async with begin(store, ACTOR) as work:
+        asked = await ask_for_backup(work, nodes)
+    (view,) = await follow(store, (asked.token,), output)
+    (answer,) = view.answers
+    told = answer.detail
+    if told["state"] == "failed":
+        raise BackupError(told["error"], hint=told["hint"])
+    contents = contents_from_json(told["contents"])
+    return Made(Path(told["backup"]), told["bytes"], told["key"], contents)
 
 
 async def _choose(store: "Store", nodes: str) -> tuple[NodeName, ...]:

@@ -37,6 +37,12 @@ RETRY = timedelta(minutes=15)
 
 Fetch = Callable[[Sequence[NodeName], Path, int], Awaitable[tuple[PanelPart, ...]]]
 """Fetches panels' databases: nodes, folder, the largest in MiB."""
+Tell = Callable[[str], Awaitable[None]]
+
+
+async def _nobody(stage: str) -> None:
+    """Tell nobody."""
+    del stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Backups:
         self._cabinet = cabinet
         self._fetch = fetch
         self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
         """Make a backup if one is due; a failure is written down and not raised.
@@ -79,27 +86,40 @@ class Backups:
         """
         if not await self._is_due():
             return
-        names = await self._declared() if self._cabinet.settings.panels else ()
+        names = await self.declared() if self._cabinet.settings.panels else ()
         try:
             await self.make(names)
         except StoreError as error:
             # Written down and counted by `make`: the next look tries again after a while.
             log.warning(events.BACKUP_FAILED, error=str(error))
 
-    async def make(self, nodes: Sequence[NodeName]) -> Made:
+    async def make(self, nodes: Sequence[NodeName], tell: Tell = _nobody) -> Made:
         """Make a backup now, with the panels of these nodes, and remove what is not kept any more.
+
+        Args:
+            nodes: whose panels are asked.
+            tell: told what is done next, for whoever waits.
 
         Raises:
             BackupError: it could not be made; that is written down.
             StoreError: the database failed.
         """
+        # A scheduled one and one that was asked for wait for each other; other processes are refused.
+        async with self._one_at_a_time:
+            return await self._make(nodes, tell)
+
+    async def _make(self, nodes: Sequence[NodeName], tell: Tell) -> Made:
         started_at = self._clock.now()
         limit_mib = self._cabinet.settings.panel_limit_mib
 
         async def fetch(folder: Path) -> tuple[PanelPart, ...]:
-            return await self._fetch(nodes, folder, limit_mib)
+            await tell(f"asking {len(nodes)} panels for their databases")
+            parts = await self._fetch(nodes, folder, limit_mib)
+            await tell("encrypting and proving")
+            return parts
 
         try:
+            await tell("copying the database")
             made = await make_backup(self._store, self._cabinet.folder, self._cabinet.key, fetch)
         except StoreError as error:
             metrics.BACKUP_FAILURES.labels("database").inc()
@@ -150,7 +170,12 @@ class Backups:
             return False
         return not view.error or view.tried_at is None or now >= view.tried_at + RETRY
 
-    async def _declared(self) -> tuple[NodeName, ...]:
+    async def declared(self) -> tuple[NodeName, ...]:
+        """Read the names of every declared node, sorted.
+
+        Raises:
+            StoreError: the database failed.
+        """
         async with self._store.reading() as session:
             names = await session.scalars(select(NodeRow.name).order_by(NodeRow.name))
             return tuple([NodeName(name) for name in names])

@@ -55,8 +55,10 @@ async def ask(
 
     Raises:
         NotFound: no such node.
-        Conflict: the token stands for another request, the kind needs a node, or it is a rebuild.
+        Conflict: the token stands for another request, the kind needs a node, or it is a rebuild or a backup.
     """
+    if kind is RequestKind.BACKUP:
+        raise Conflict("a backup is asked of no node", hint="x3fleet backup create asks for one")
     if node is None and kind not in _FOR_ALL:
         raise Conflict(f"{kind} is asked of one node", hint="name the node")
     if kind is RequestKind.REBUILD:

@@ -27,3 +27,9 @@ class RequestKind(StrEnum):
     """Accept the panel that was shown, and create everything that it lost."""
     RESUME = "resume"
     """Try refused credentials once more."""
+    BACKUP = "backup"
+    """Make a backup, with the databases of these panels; asked of the installation, and of no node."""
+
+
+WHOLE = ""
+"""In the place of a node's name: the installation as a whole is asked, and answers once."""

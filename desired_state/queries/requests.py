@@ -37,7 +37,10 @@ class ProgressView:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """A request; `waiting`: nodes that have not answered yet, sorted; `progress`: of some of them."""
+    """A request; `waiting`: nodes that have not answered yet, sorted; `progress`: of some of them.
+
+    A request to the installation as a whole has "" where others have nodes' names.
+    """
 
     token: str
     kind: RequestKind
@@ -82,9 +85,10 @@ async def _view(session: AsyncSession, row: RequestRow) -> RequestView:
     answers = tuple(
         [AnswerView(NodeName(one.node), one.outcome, one.detail, one.at) for one in given]
     )
-    asked = [row.node]
     if row.node is None:
         asked = list(await session.scalars(select(NodeRow.name).order_by(NodeRow.name)))
+    else:
+        asked = [row.node]
     answered = {answer.node for answer in answers}
     begun = await session.scalars(
         select(RequestProgressRow)
@@ -98,7 +102,7 @@ async def _view(session: AsyncSession, row: RequestRow) -> RequestView:
         actor=row.actor,
         at=row.at,
         answers=answers,
-        waiting=tuple([NodeName(name) for name in asked if name and name not in answered]),
+        waiting=tuple([NodeName(name) for name in asked if name not in answered]),
         progress=tuple(
             [
                 ProgressView(NodeName(one.node), one.detail, one.at)

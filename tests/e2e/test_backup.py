@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,8 @@ async def test_a_service_makes_backups_by_itself_and_they_can_be_verified_and_ta
         await operator.set_up(node("new", new.url, auth=BY_TOKEN), keys=2)
         async with serving(operator) as service:
             made = await service.logged("backup_created")
+            asked = await operator.ask("backup", "create")
+            answered = await service.logged("request_answered", kind="backup")
             refused = await operator.run("backup", "restore", "latest", "--replace")
         listed = await operator.ask("backup", "list")
         lose_database(operator)
@@ -73,8 +76,15 @@ async def test_a_service_makes_backups_by_itself_and_they_can_be_verified_and_ta
     assert (1, 0) == (made["panels"], made["failed"])
     assert 1 == refused.code
     assert "controller" in refused.err
-    assert [made["backup"]] == [one["name"] for one in listed["backups"]]
-    assert [True] == [one["opens"] for one in listed["backups"]]
+    # The service made it, and has the panel's session already.
+    assert ("made", "") == (answered["outcome"], answered["node"])
+    assert [("new", "checked", 2)] == [
+        (one["node"], one["state"], one["clients"]) for one in asked["nodes"]
+    ]
+    assert [Path(asked["backup"]).name, made["backup"]] == [
+        one["name"] for one in listed["backups"]
+    ]
+    assert [True, True] == [one["opens"] for one in listed["backups"]]
     assert verified["verified"]
     assert verified["secrets_opened"] >= 3
     with closing(sqlite3.connect(taken)) as found:

@@ -27,10 +27,11 @@ Fetch = Callable[[Path], Awaitable[tuple[PanelPart, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that is there. `bytes`: the size of its file."""
+    """A backup that is there. `bytes`: the size of its file; `key`: the id of what opens it."""
 
     path: Path
     bytes: int
+    key: str
     contents: Contents
 
 
@@ -74,7 +75,7 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         # A backup that nobody ever restored is a hope, and does not get a backup's name.
         async with unpacked(sealed, (key,), store.vault, folder):
             path = await asyncio.to_thread(publish, sealed, folder, taken_at)
-            return Made(path, size, contents)
+            return Made(path, size, key.id, contents)
 
 
 def _owner(store: Store) -> Owner | None:

@@ -256,7 +256,8 @@ class MoveRow(DesiredRow):
 class RequestRow(DesiredRow):
     """Something that only the controller can do; answered in `status.request_answer`.
 
-    `node` None: every node. `detail`: of a rebuild {guid}, the panel that the person was shown.
+    `node` None: every node; "": none of them, the installation answers. `detail`: of a rebuild {guid}, the
+    panel that the person was shown; of a backup {nodes}, whose panels are asked, null for every one's.
     """
 
     __tablename__ = "request"

@@ -5,6 +5,7 @@ from sqlalchemy import func, select
 
 from desired_state.commands import (
     adoption,
+    backups,
     devices,
     installation,
     keys,
@@ -78,6 +79,7 @@ async def use_every_command(work: UnitOfWork, subscription: SubscriptionId) -> N
     await subscriptions.unfreeze(work, subscription)
     await use_the_shop(work)
     await requests.ask(work, RequestKind.RECONCILE)
+    await backups.ask_for_backup(work)
     await rebalance.rebalance(work)
     await requests.approve(work, "0123456789abcdef")
     fault = sources.SourceFault(sources.FaultReason.UNAVAILABLE, "code", "away")
@@ -141,7 +143,7 @@ def test_no_command_is_left_out() -> None:
         "find_customer", "find_purchase", "find_payment", "check_tariff",
     }  # fmt: skip
     modules = (
-        devices, installation, keys, manifests, nodes, payments, people, purchases, rebalance,
+        backups, devices, installation, keys, manifests, nodes, payments, people, purchases, rebalance,
         requests, sources, subscriptions, tariffs,
     )  # fmt: skip
     commands = {
