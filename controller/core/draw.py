@@ -10,7 +10,7 @@ from controller.core import memo
 from controller.core.adopted import taken_over
 from controller.core.binding import survey_inbounds
 from controller.core.desired import Desired
-from controller.core.diff import Difference, diff_client
+from controller.core.diff import Difference, diff_client, is_proved, is_settled
 from controller.core.effects import Taken, Verb
 from controller.core.expect import Wanted
 from controller.core.memo import Wants
@@ -98,19 +98,12 @@ class _Drawing:
         )
 
     def _skip_equal(self, wanted: dict[str, Wanted]) -> None:
-        """Pass over clients that were found equal before and have not changed since."""
+        """Pass over clients that were proved as wanted before and still are: most of them, mostly."""
         self.unequal: list[str] = []
-        equal, rows, seen = self.memo.equal, self.rows, self.seen
+        rows, seen = self.rows, self.seen
         for email, want in wanted.items():
-            before = equal.get(email)
-            clients = seen.get(email, ())
-            if (
-                before is None
-                or before[0] is not want
-                or before[1] is not rows.get(email)
-                or len(clients) != 1
-                or before[2] != clients[0]
-            ):
+            row, clients = rows.get(email), seen.get(email, ())
+            if row is None or len(clients) != 1 or not is_settled(want, row, clients[0]):
                 self.unequal.append(email)
                 continue
             self.live += 1
@@ -316,15 +309,8 @@ class _Drawing:
     def _is_as_wanted(self, want: Wanted, row: JournalRow, client: ObservedClient) -> None:
         self.live += 1
         self.served += want.enable
-        if (
-            row.projection == want.projection
-            and row.state is JournalState.LIVE
-            and row.create_unknown_at is None
-            and not row.delete_attempts
-        ):
-            self.memo.equal[row.email.lower()] = (want, row, client)
-            return
-        self.learned.append(row_as_wanted(row, want, client))
+        if not is_proved(want, row):
+            self.learned.append(row_as_wanted(row, want, client))
 
     def _act(
         self, verb: Verb, want: Wanted, row: JournalRow | None, client: ObservedClient | None,

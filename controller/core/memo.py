@@ -8,7 +8,7 @@ outlives a `Desired`.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from controller.core.binding import Survey
@@ -84,7 +84,6 @@ class Memo:
     wants: Wants | None = None
     rows: Rows | None = None
     buried: Buried | None = None
-    equal: dict[str, tuple[Wanted, JournalRow, ObservedClient]] = field(default_factory=dict)
 
 
 def memo_of(desired: Desired) -> Memo:

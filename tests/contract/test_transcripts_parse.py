@@ -56,7 +56,7 @@ def see(version: str, scenario: str) -> Sight:
     status = answers(version, "session", "/panel/api/server/status")[-1]
     nobody = answer(CLIENTS, {"success": True, "msg": "", "obj": []})
     clients = (answers(version, scenario, CLIENTS) or [nobody])[-1]
-    return v3._see({}, features_of(number), (status, inbounds, clients))
+    return v3._see(features_of(number), (status, inbounds, clients))
 
 
 def raw_clients(version: str, scenario: str) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def every_look(version: str) -> list[Sight]:
     status = answers(version, "session", "/panel/api/server/status")[-1]
     nothing = answer(LIST, {"success": True, "msg": "", "obj": []})
     listed = answers(version, "clients", CLIENTS)
-    return [v3._see({}, features_of(number), (status, nothing, one)) for one in listed]
+    return [v3._see(features_of(number), (status, nothing, one)) for one in listed]
 
 
 @pytest.mark.parametrize("version", [*OLD, *NEW])
@@ -182,7 +182,7 @@ def test_the_slim_list_is_enough(version: str) -> None:
     number = parse_version(version)
     assert number is not None
 
-    sight = v3._see({}, features_of(number), (status, slim, nobody))
+    sight = v3._see(features_of(number), (status, slim, nobody))
 
     assert full.inbounds == sight.inbounds
     assert (version, XrayState.ERROR) == (sight.version, sight.xray)

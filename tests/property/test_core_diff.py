@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controller.core import effects as fx
 from controller.core.binding import survey_inbounds
-from controller.core.diff import Difference, diff_client
+from controller.core.diff import Difference, diff_client, is_settled
 from controller.core.expect import Wanted
 from controller.core.features import Version
 from controller.core.memo import derive_wants
@@ -57,6 +57,7 @@ def test_a_client_as_it_should_be_does_not_differ(version: Version) -> None:
     world, want, row, client = client_of(version)
 
     assert Difference(()) == diff_client(want, row, client, world.clock.now)
+    assert is_settled(want, row, client)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
@@ -72,6 +73,8 @@ def test_every_changed_field_is_named_and_no_other(version: Version, names: set[
     # A limit that is rewritten explains why the panel had switched the client off.
     explained = {"enable"} & names if names & {"expiry", "quota"} else set()
     assert names - explained <= set(found.fields) <= names
+    # The quick answer is never yes where the careful one finds anything.
+    assert is_settled(want, row, edited) is not bool(names)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=str)

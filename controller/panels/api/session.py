@@ -9,7 +9,7 @@ import json as json_module
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode
 
 import httpx
@@ -51,7 +51,7 @@ class PanelApi:
 
     Logs in by itself before the first read or write, and again, once a read, when the panel says
     that the session is gone. Refused credentials are tried exactly once in the object's life; a
-    changed target is a new object. `kept`: what dialects derived from the last look, to save doing it again.
+    changed target is a new object.
 
     Args:
         target: address, credentials and TLS of one node.
@@ -77,7 +77,6 @@ class PanelApi:
     ) -> None:
         check_target(target)
         self.node = target.node
-        self.kept: dict[str, Any] = {}
         self._credentials = target.credentials
         self._secrets = secrets_of(target.credentials)
         self._clock = clock or SystemClock()

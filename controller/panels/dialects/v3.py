@@ -8,7 +8,7 @@ not name.
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -35,8 +35,6 @@ _CLIENTS = "panel/api/clients/list"
 _WRITES = "panel/api/clients"
 
 T = TypeVar("T")
-Kept = dict[str, Any]
-"""See `PanelApi.kept`."""
 
 
 class DialectV3:
@@ -106,14 +104,14 @@ async def _read_lists(api: PanelApi, features: Features, status: Answer) -> Sigh
     inbounds = await api.read("GET", _INBOUNDS, gzip=True)
     clients = await api.read("GET", _CLIENTS, gzip=True)
     if len(inbounds.body) + len(clients.body) > LARGE_BYTES:
-        return await asyncio.to_thread(_see, api.kept, features, (status, inbounds, clients))
-    return _see(api.kept, features, (status, inbounds, clients))
+        return await asyncio.to_thread(_see, features, (status, inbounds, clients))
+    return _see(features, (status, inbounds, clients))
 
 
-def _see(kept: Kept, features: Features, lists: tuple[Answer, Answer, Answer]) -> Sight:
+def _see(features: Features, lists: tuple[Answer, Answer, Answer]) -> Sight:
     status, inbounds, clients = lists
     listed = _inbounds_of(inbounds)
-    records = _read_clients(kept, features, clients, listed)
+    records = _read_clients(features, clients, listed)
     # QUIRK(null-status, 3x-ui 3.1.0+): in its first seconds a panel answers `success` and null: it
     # has not looked at itself yet, which is no error and no lost identity.
     state = parse_envelope(status, ServerStatus).obj or ServerStatus()
@@ -138,21 +136,16 @@ def _inbounds_of(answer: Answer) -> list[SlimInbound]:
 
 
 def _read_clients(
-    kept: Kept, features: Features, answer: Answer, inbounds: Iterable[SlimInbound]
+    features: Features, answer: Answer, inbounds: Iterable[SlimInbound]
 ) -> list[ObservedClient]:
     capable = frozenset(i.inbound.id for i in inbounds if i.can_carry_flow())
     if features.one_flow:
         capable = frozenset()
-    # What is kept was made for these inbounds: what a record tells of its flow hangs on them.
-    kept_for, known = kept.get(_CLIENTS, (None, {}))
-    read = read_records(answer.body, known if kept_for == capable else {})
-    if read is None:
+    clients = read_records(answer.body)
+    if clients is None:
         clients = clients_of_records(_records_of(answer))
-        _note_flows(clients, capable)
-        return clients
-    _note_flows(read.new, capable)
-    kept[_CLIENTS] = (capable, read.by_text)
-    return read.clients
+    _note_flows(clients, capable)
+    return clients
 
 
 def _records_of(answer: Answer) -> list[object]:
