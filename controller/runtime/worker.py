@@ -37,6 +37,7 @@ from desired_state.model.errors import ConfigError
 from desired_state.model.ids import NodeName, Revision
 from desired_state.store.clock import Randomness
 from desired_state.store.errors import StoreError
+from desired_state.store.turnstile import work_begun
 
 log = structlog.get_logger(__name__)
 
@@ -208,7 +209,8 @@ class Worker:
     ) -> TurnReport:
         cycle = self._randomness.draw(6).hex()
         started_s = self._clock.monotonic()
-        with structlog.contextvars.bound_contextvars(node=node, cycle_id=cycle):
+        bound = structlog.contextvars.bound_contextvars(node=node, cycle_id=cycle)
+        with bound, work_begun(started_s):
             try:
                 approach = await self._reader.approach(node)
                 if approach.asked:

@@ -33,6 +33,7 @@ from desired_state.store.keyring import find_keys
 from desired_state.store.secrets import Vault
 from desired_state.store.settings import DatabaseSettings, StoreSettings
 from desired_state.store.tables.types import DESIRED, STATUS
+from desired_state.store.turnstile import Turnstile
 
 WAIT_S = 10
 """How long a writer waits for another one before it gives up with `StoreBusy`."""
@@ -76,7 +77,7 @@ class Store:
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = field(default_factory=SystemRandomness)
     watcher: StoreWatcher | None = field(default=None, repr=False)
-    _one_writer: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _one_writer: Turnstile = field(default_factory=Turnstile, repr=False)
 
     @property
     def is_sqlite(self) -> bool:

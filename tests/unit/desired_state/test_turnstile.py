@@ -1,0 +1,82 @@
+"""Writers of one process: who goes first, and that nobody who gives up is waited for."""
+
+import asyncio
+
+from desired_state.store.turnstile import Turnstile, work_begun
+
+
+class Writers:
+    """Tasks that pass a turnstile and note that they did."""
+
+    def __init__(self) -> None:
+        self.turnstile = Turnstile()
+        self.passed: list[str] = []
+
+    async def write(self, name: str, begun_s: float | None) -> None:
+        if begun_s is None:
+            await self._pass(name)
+            return
+        with work_begun(begun_s):
+            await self._pass(name)
+
+    async def _pass(self, name: str) -> None:
+        await self.turnstile.acquire()
+        self.passed.append(name)
+        await asyncio.sleep(0)
+        self.turnstile.release()
+
+    async def start(self, name: str, begun_s: float | None = None) -> "asyncio.Task[None]":
+        """Have a writer come and wait."""
+        task = asyncio.create_task(self.write(name, begun_s))
+        await asyncio.sleep(0)
+        return task
+
+
+async def test_of_those_that_wait_the_oldest_work_goes_first_and_commands_before_all() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    tasks = [
+        await writers.start("young", 30.0),
+        await writers.start("old", 10.0),
+        await writers.start("command"),
+        await writers.start("of the same age", 30.0),
+    ]
+
+    writers.turnstile.release()
+    await asyncio.gather(*tasks)
+
+    assert ["command", "old", "young", "of the same age"] == writers.passed
+
+
+async def test_one_that_gives_up_waiting_is_passed_over() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    gone, stays = await writers.start("gone", 1.0), await writers.start("stays", 2.0)
+
+    gone.cancel()
+    writers.turnstile.release()
+    await stays
+
+    assert ["stays"] == writers.passed
+    assert gone.cancelled()
+
+
+async def test_one_that_is_let_in_and_called_off_at_once_lets_the_next_one_in() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    gone, stays = await writers.start("gone", 1.0), await writers.start("stays", 2.0)
+
+    writers.turnstile.release()
+    gone.cancel()
+    await stays
+
+    assert ["stays"] == writers.passed
+
+
+async def test_it_is_free_again_when_everybody_has_passed() -> None:
+    writers = Writers()
+
+    await writers.write("one", None)
+    await writers.write("another", 5.0)
+
+    assert ["one", "another"] == writers.passed
