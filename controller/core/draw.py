@@ -372,9 +372,10 @@ class _Drawing:
             return self._reason_of_generation(row)
         bound = {b.id for b in self.survey.bound}
         is_unbound = self.desired.bound is not None and not bound & set(row.inbound_ids)
-        if self.reasons[key.key] is None and key.placed and is_unbound:
+        reason = self.reasons.get(key.key)
+        if reason is None and key.placed and is_unbound:
             return DeleteReason.UNMATCHED
-        return self.reasons[key.key] or row.delete_reason
+        return reason or row.delete_reason
 
     def _reason_of_generation(self, row: JournalRow) -> DeleteReason | None:
         """An older generation than the key's, or a delete that was begun: nothing else speaks."""

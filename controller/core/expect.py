@@ -3,7 +3,7 @@
 Step: first half of the plan. Callers: diff. Not here: what does stand there, seeds and secrets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -192,13 +192,26 @@ def wanted_clients(
     shapes: tuple[Shape, ...],
     limits: Limits,
     ownership: Ownership,
+    rows: Iterable[JournalRow] = (),
 ) -> Iterator[Wanted]:
-    """Yield the clients of one key that is to live here, one a shape."""
+    """Yield the clients of one key that is to live here, one a shape.
+
+    `rows`: of this generation; texts that they hold already are not held a second time.
+    """
+    known = {row.email: row for row in rows}
     for shape in shapes:
         tail = ",".join(map(str, shape.inbound_ids))
         flow = shape.flow if shape.compares_flow else ""
+        email = ownership.email(key.key, key.generation, shape.inbound)
+        projection = project(
+            limits.enable, limits.expiry_ms, limits.total_bytes, limits.limit_ip, flow, tail
+        )
+        row = known.get(email)
+        if row is not None:
+            email = row.email
+            projection = row.projection if row.projection == projection else projection
         yield Wanted(
-            email=ownership.email(key.key, key.generation, shape.inbound),
+            email=email,
             key=key.key,
             generation=key.generation,
             shape=shape,
@@ -208,9 +221,7 @@ def wanted_clients(
             total_bytes=limits.total_bytes,
             limit_ip=limits.limit_ip,
             held_by=key.held_by,
-            projection=project(
-                limits.enable, limits.expiry_ms, limits.total_bytes, limits.limit_ip, flow, tail
-            ),
+            projection=projection,
         )
 
 

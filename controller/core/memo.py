@@ -34,7 +34,7 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """The wanted clients of a node by lower-cased email.
+    """The wanted clients of a node by lower-cased email, and why keys are to leave, of those that are.
 
     `inputs`: what they were derived from; the same objects mean the same result.
     `since`, `until`: the span of time in which no due date changes any of them.
@@ -44,8 +44,7 @@ class Wants:
     since: datetime
     until: datetime
     by_email: dict[str, Wanted]
-    keys: dict[KeyId, KeyOnNode]
-    reasons: dict[KeyId, DeleteReason | None]
+    reasons: dict[KeyId, DeleteReason]
     refused: tuple[InboundId, ...]
 
     def hold(self, desired: Desired, survey: Survey, features: Features, now: datetime) -> bool:
@@ -99,7 +98,7 @@ def index_rows(desired: Desired) -> Rows:
         by_email = {
             email: row
             for row in desired.journal
-            if (email := row.email.lower()) not in desired.released
+            if (email := lowered(row.email)) not in desired.released
         }
         memo.rows = Rows(desired.journal, by_email, older_keys(desired, by_email))
     return memo.rows
@@ -109,7 +108,7 @@ def index_tombstones(desired: Desired) -> dict[str, JournalRow]:
     """Index the tombstones by lower-cased email, once for each set of them."""
     memo = memo_of(desired)
     if memo.buried is None or memo.buried.tombstones is not desired.tombstones:
-        by_email = {row.email.lower(): row for row in desired.tombstones}
+        by_email = {lowered(row.email): row for row in desired.tombstones}
         memo.buried = Buried(desired.tombstones, by_email)
     return memo.buried.by_email
 
@@ -137,10 +136,11 @@ def derive_wants(
     for client in desired.adopted:
         adopted[client.key].append(client)
     wanted: dict[str, Wanted] = {}
-    reasons = {key.key: leaving_reason(key, desired.policy, now) for key in desired.keys}
+    leaving = ((key.key, leaving_reason(key, desired.policy, now)) for key in desired.keys)
+    reasons = {key: reason for key, reason in leaving if reason is not None}
     refused: set[InboundId] = set()
     for key in desired.keys:
-        if not key.placed or reasons[key.key] is not None:
+        if not key.placed or key.key in reasons:
             continue
         held = tuple(c for c in adopted.get(key.key, ()) if c.generation == key.generation)
         # Few keys are adopted, and limits are derived once a key.
@@ -148,7 +148,7 @@ def derive_wants(
         mine = tuple(row for row in current[key.key] if row.generation == key.generation)
         for want in found or _own_clients(desired, key, shapes, mine, now):
             refused.update(want.shape.refused)
-            wanted[want.email.lower()] = want
+            wanted[lowered(want.email)] = want
     return Wants(
         inputs=(
             desired.keys,
@@ -161,7 +161,6 @@ def derive_wants(
         since=now,
         until=_next_due(desired.keys, desired.policy, now),
         by_email=wanted,
-        keys={key.key: key for key in desired.keys},
         reasons=reasons,
         refused=tuple(sorted(refused)),
     )
@@ -173,7 +172,7 @@ def _own_clients(
     """Yield the clients of a key as we make them ourselves."""
     kinds = shapes.of_key(rows, desired.ownership.email(key.key, key.generation))
     limits = limits_of(key.subscription, key.counter_base_bytes, desired.policy, now)
-    return wanted_clients(key, kinds, limits, desired.ownership)
+    return wanted_clients(key, kinds, limits, desired.ownership, rows)
 
 
 def _next_due(keys: tuple[KeyOnNode, ...], policy: Policy, now: datetime) -> datetime:
@@ -182,6 +181,12 @@ def _next_due(keys: tuple[KeyOnNode, ...], policy: Policy, now: datetime) -> dat
     due = {key.subscription.valid_until for key in keys}
     moments = [m for at in due if at is not None for m in (at, at + later) if m > now]
     return min(moments, default=FOREVER)
+
+
+def lowered(email: str) -> str:
+    """Return an email in lower case: the very same text where it is that already, held once."""
+    lower = email.lower()
+    return email if lower == email else lower
 
 
 def index_clients(clients: tuple[ObservedClient, ...]) -> dict[str, list[ObservedClient]]:

@@ -97,9 +97,10 @@ NOTHING_MORE = Overlay()
 
 @dataclass(slots=True)
 class _Reading:
-    """One reading: what is known by now."""
+    """One reading: what is known by now. `names`: of keys, as the journal holds them already."""
 
     node: NodeName
+    names: dict[str, KeyId] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     owners: dict[str, Subscription] = field(default_factory=dict)
     keys: dict[str, KeyOnNode] = field(default_factory=dict)
@@ -130,7 +131,7 @@ class _Reading:
         # A key that was revoked since the scheduler's last pass leaves at once.
         reason = leaving or (DeleteReason.REVOKED.value if revoked else None)
         self.keys[key] = KeyOnNode(
-            KeyId(key),
+            self.names.get(key) or KeyId(key),
             Generation(generation),
             subscription,
             placed and reason is None,
@@ -159,7 +160,7 @@ async def read_keys(
         Sorted by key.
     """
     here = {"node": node}
-    reading = _Reading(node)
+    reading = _Reading(node, {key: key for key in journalled})
     reading.used = {owner: int(used) for owner, used in await connection.execute(_USED_HERE, here)}
     rows = (await connection.execute(_PLACED, here)).all()
     holding: set[str] = set()
@@ -171,7 +172,7 @@ async def read_keys(
         leaving = row[14] if replaced is None or replaced.leaving is None else replaced.leaving
         held_by = row[15] if row[0] in holding else None
         reading.put(row, placed=leaving is None, leaving=leaving, held_by=held_by)
-    await _read_named(connection, reading, journalled, overlay.added)
+    await _read_named(connection, reading, reading.names.values(), overlay.added)
     return tuple(reading.keys[key] for key in sorted(reading.keys))
 
 
