@@ -6,11 +6,13 @@ there is to even out (`queries.balance`).
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from typing import cast as typed
 
-from sqlalchemy import Text, and_, cast, exists, func, select
+from sqlalchemy import Select, Table, Text, and_, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from desired_state.model.generation import JournalState
@@ -30,6 +32,10 @@ from desired_state.store.tables.adoption import AdoptionRow
 from desired_state.store.tables.desired import KeyRow, MoveRow
 from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 
+ROWS_AT_ONCE = 1_000
+_KEY = typed("Table", KeyRow.__table__)
+_PLACEMENT = typed("Table", PlacementRow.__table__)
+
 
 @dataclass(frozen=True, slots=True)
 class PlacementInputs:
@@ -47,8 +53,11 @@ class PlacementInputs:
 
 async def read_placement_inputs(session: AsyncSession, now: datetime) -> PlacementInputs:
     """Read everything that placing keys depends on as of `now`, in one transaction."""
-    placements, placed_at = await _placements(session, await pending_write_offs(session))
-    moves = await _moves(session, placed_at)
+    forgotten = await pending_write_offs(session)
+    placements = await _placements(session, forgotten)
+    asked_for = await _asked_for(session)
+    moved = {row.key_id for row in asked_for}
+    moves = _moves(asked_for, await _placed_at(session, moved, forgotten))
     nodes = await read_node_states(session)
     policies = await read_policies(session)
     keys = await _keys(session)
@@ -94,62 +103,100 @@ def _crowded(keys: tuple[Key, ...], placements: tuple[Placement, ...]) -> set[Ke
 
 async def _keys(session: AsyncSession) -> tuple[Key, ...]:
     query = select(
-        KeyRow.id, KeyRow.subscription_id, KeyRow.generation, cast(KeyRow.selector_labels, Text),
-        KeyRow.selector_count, KeyRow.pinned_node, KeyRow.deleted_at, KeyRow.reason,
-        KeyRow.revision,
-    ).order_by(KeyRow.id)  # fmt: skip
+        _KEY.c.id, _KEY.c.subscription_id, _KEY.c.generation, cast(_KEY.c.selector_labels, Text),
+        _KEY.c.selector_count, _KEY.c.pinned_node, _KEY.c.deleted_at, _KEY.c.reason,
+        _KEY.c.revision,
+    ).order_by(_KEY.c.id)  # fmt: skip
     # Few selectors differ: each is parsed once, and keys share it.
-    selectors: dict[tuple[str, int | None], NodeSelector] = {}
-    keys = []
-    for row in await session.execute(query):
-        selector = selectors.get((row[3], row[4]))
-        if selector is None:
-            labels = tuple(sorted(json.loads(row[3]).items()))
-            selector = selectors[row[3], row[4]] = NodeSelector(labels, row[4])
-        keys.append(
-            Key(
-                KeyId(row[0]),
-                SubscriptionId(row[1]),
-                Generation(row[2]),
-                selector,
-                None if row[5] is None else NodeName(row[5]),
-                row[6],
-                row[7],
-                Revision(row[8]),
-            )
-        )
+    selectors = _Selectors()
+    texts = _Texts()
+    keys: list[Key] = []
+    async for portion in _portions(session, query):
+        keys += [_key(row, selectors, texts) for row in portion]
     return tuple(keys)
+
+
+class _Selectors(dict[tuple[str, int | None], NodeSelector]):
+    """Selectors by the JSON of their labels and their count."""
+
+    def __missing__(self, written: tuple[str, int | None]) -> NodeSelector:
+        labels = tuple(sorted(json.loads(written[0]).items()))
+        made = self[written] = NodeSelector(labels, written[1])
+        return made
+
+
+def _key(row: Sequence[Any], selectors: _Selectors, texts: "_Texts") -> Key:
+    return Key(
+        KeyId(row[0]),
+        SubscriptionId(row[1]),
+        Generation(row[2]),
+        selectors[row[3], row[4]],
+        None if row[5] is None else NodeName(texts[row[5]]),
+        row[6],
+        texts[row[7]],
+        Revision(row[8]),
+    )
 
 
 async def _placements(
     session: AsyncSession, forgotten: Collection[NodeName]
-) -> tuple[tuple[Placement, ...], dict[tuple[str, str], datetime]]:
+) -> tuple[Placement, ...]:
     query = select(
-        PlacementRow.key, PlacementRow.node, PlacementRow.reason, PlacementRow.replaces,
-        PlacementRow.leaving, PlacementRow.at,
-    ).order_by(PlacementRow.key, PlacementRow.node)  # fmt: skip
-    placements = []
-    placed_at: dict[tuple[str, str], datetime] = {}
-    for key, node, reason, replaces, leaving, at in await session.execute(query):
-        if node in forgotten:
-            continue  # The node is no more, and nobody waits for it.
-        placements.append(
+        _PLACEMENT.c.key, _PLACEMENT.c.node, _PLACEMENT.c.reason, _PLACEMENT.c.replaces,
+        _PLACEMENT.c.leaving,
+    ).order_by(_PLACEMENT.c.key, _PLACEMENT.c.node)  # fmt: skip
+    texts = _Texts()
+    placements: list[Placement] = []
+    async for portion in _portions(session, query):
+        placements += [
             Placement(
                 KeyId(key),
-                NodeName(node),
-                reason,
+                NodeName(texts[node]),
+                texts[reason],
                 None if replaces is None or replaces in forgotten else NodeName(replaces),
                 None if leaving is None else DeleteReason(leaving),
             )
+            for key, node, reason, replaces, leaving in portion
+            # A node that is no more holds nothing, and nobody waits for it.
+            if node not in forgotten
+        ]
+    return tuple(placements)
+
+
+async def _placed_at(
+    session: AsyncSession, keys: Collection[str], forgotten: Collection[NodeName]
+) -> dict[tuple[str, str], datetime]:
+    """Read since when these keys, which somebody moved, have their placements."""
+    connection = await session.connection()
+    found: dict[tuple[str, str], datetime] = {}
+    names = sorted(keys)
+    for start in range(0, len(names), ROWS_AT_ONCE):
+        query = select(_PLACEMENT.c.key, _PLACEMENT.c.node, _PLACEMENT.c.at).where(
+            _PLACEMENT.c.key.in_(names[start : start + ROWS_AT_ONCE])
         )
-        placed_at[key, node] = at
-    return tuple(placements), placed_at
+        rows = await connection.execute(query)
+        found |= {(key, node): at for key, node, at in rows if node not in forgotten}
+    return found
 
 
-async def _moves(
-    session: AsyncSession, placed_at: dict[tuple[str, str], datetime]
-) -> tuple[Move, ...]:
-    """Read what persons asked for last and what is not older than the placement that it would end."""
+class _Texts(dict[str, str]):
+    """Texts that many rows have in common, each held once."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = text
+        return text
+
+
+async def _portions(session: AsyncSession, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+    """Read rows by portions: 100,000 at once would hold turns up for seconds, and memory twice over."""
+    connection = await session.connection()
+    async with connection.stream(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for portion in rows.partitions():
+            yield portion
+
+
+async def _asked_for(session: AsyncSession) -> list[MoveRow]:
+    """Read what persons asked for last, of each key."""
     newest = (
         select(MoveRow.key_id, func.max(MoveRow.revision).label("revision"))
         .group_by(MoveRow.key_id)
@@ -163,11 +210,18 @@ async def _moves(
         )
         .order_by(MoveRow.id)
     )
+    return list(await session.scalars(query))
+
+
+def _moves(
+    asked_for: Iterable[MoveRow], placed_at: Mapping[tuple[str, str], datetime]
+) -> tuple[Move, ...]:
+    """Keep what is not older than the placement that it would end."""
     youngest: dict[str, datetime] = {}
     for (key, _), at in placed_at.items():
         youngest[key] = max(at, youngest.get(key, at))
     moves = []
-    for row in await session.scalars(query):
+    for row in asked_for:
         ends = (
             youngest.get(row.key_id, row.at)
             if row.from_node is None
