@@ -15,13 +15,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
-import aiosqlite
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from desired_state.store import sqlite_thread
 from desired_state.store.clock import Clock, Randomness, SystemClock, SystemRandomness
 from desired_state.store.errors import (
     ConcurrentUpdate,
@@ -187,9 +187,9 @@ def make_engine(settings: DatabaseSettings, threads: list[Thread]) -> AsyncEngin
         execution_options={"schema_translate_map": {DESIRED: None, STATUS: None}},
     )
 
-    def connect(*args: Any, **options: Any) -> aiosqlite.Connection:  # noqa: ANN401  # sqlite3's own
-        _make_private(Path(str(args[0])))
-        connection = aiosqlite.connect(*args, **options)
+    def connect(database: str, **options: Any) -> sqlite_thread.Connection:  # noqa: ANN401  # sqlite3's own
+        _make_private(Path(database))
+        connection = sqlite_thread.connect(database, **options)
         connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does; there is no other way
         threads[:] = [thread for thread in threads if not _has_ended(thread)]
         threads.append(connection._thread)  # noqa: SLF001  # the same
