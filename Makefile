@@ -10,8 +10,11 @@ JOBS   ?= 4
 PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 # Where the pytest runs of one target add up what they counted.
 TOTALS := $(CURDIR)/$(VENV)/test-totals.json
-SUITES := tests --ignore=tests/architecture --ignore=tests/e2e
+SUITES := tests --ignore=tests/e2e
 E2E    := $(wildcard tests/e2e/test_*.py)
+
+# Some machines forbid it; hundreds of processes would compile all they load, each for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A panel of your own for `make contract` and `make bench`: PANEL_URL=... with PANEL_TOKEN=..., or
 # with PANEL_USERNAME=... PANEL_PASSWORD=... (and PANEL_TOTP_SECRET=..., PANEL_LOGIN_SECRET=...).
@@ -21,7 +24,7 @@ endef
 $(foreach name,URL USERNAME PASSWORD TOKEN TOTP_SECRET LOGIN_SECRET,$(call pass-panel,$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-fleet test check contract bench deep format lock clean suites e2e
+.PHONY: help setup demo demo-fleet test check contract bench deep format lock clean rules style types loads suites e2e
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,18 +46,30 @@ demo-fleet: setup ## twenty simulated panels under the service: death, wipe, dra
 	$(BIN)/x3fleet demo-fleet $(ARGS)
 
 # The audit of hard-coded addresses is part of tests/architecture.
-check: setup ## format, rules, types, import contracts, Dockerfile, architecture, hard-code audit
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy --no-error-summary
-	$(BIN)/lint-imports --no-logo
-	$(BIN)/hadolint Dockerfile
+check: rules ## format, rules, types, import contracts, Dockerfile, architecture, hard-code audit
 	$(PYTEST) -q tests/architecture
 
+rules: setup
+	@$(MAKE) --no-print-directory -j 2 style types loads
+
+style:
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+
+types:
+	$(BIN)/mypy --no-error-summary
+
+# One process loads every test: a name that is not there ends the run now, and the workers, which load
+# all of them too, find everything compiled.
+loads:
+	X3FLEET_TEST_TOTALS= $(PYTEST) -q --collect-only tests >$(VENV)/collected.txt || { cat $(VENV)/collected.txt; exit 1; }
+
 test: export X3FLEET_TEST_TOTALS := $(TOTALS)
-test: setup ## make check, then every test but the slow ones; prints how many, and the fault plans
+test: setup ## the rules of make check, then every test but the slow ones; prints how many, and the fault plans
 	@rm -f $(TOTALS)
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory rules
 	$(MAKE) --no-print-directory suites
 	$(MAKE) --no-print-directory e2e
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,20 +23,18 @@ def test_three():
 
 def run_twice(folder: Path) -> list[str]:
     """Run two workers over a folder of its own, twice, with one file of totals."""
-    shutil.copy(ROOT / "tests/conftest.py", folder)
     (folder / "test_counting.py").write_text(TWO_TESTS)
-    settings = {**os.environ, "X3FLEET_TEST_TOTALS": str(folder / "totals.json")}
+    settings = {
+        **os.environ,
+        "X3FLEET_TEST_TOTALS": str(folder / "totals.json"),
+        "PYTHONPATH": str(ROOT),
+        # Other plugins take longer to load than these tests to run.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "2",
-        "--rootdir",
-        str(folder),
-        str(folder),
-    ]
+        sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "tests.counts", "-n", "2",
+        "--rootdir", str(folder), str(folder),
+    ]  # fmt: skip
     return [
         subprocess.run(
             command, cwd=folder, env=settings, capture_output=True, text=True, check=False
