@@ -99,6 +99,10 @@ class Reader:
         """Let go of the database file."""
         self._watch.close()
 
+    async def room(self) -> None:
+        """Wait while many turns wait to write: what one more would see is old before it may write."""
+        await self._store.room()
+
     async def approach(self, node: NodeName) -> Approach:
         """Resolve a node's target, and whether its credentials may be tried.
 

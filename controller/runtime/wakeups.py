@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import structlog
 from sqlalchemy import func, select, text
 
@@ -134,6 +133,8 @@ class Wakeups:
 
     async def _listen(self) -> None:
         """Hear notifications on a connection of its own, and come back when it breaks."""
+        import psycopg  # noqa: PLC0415 - an embedded service needs none of its 8 MB
+
         while True:
             try:
                 await self._hear()

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -116,6 +116,14 @@ class Store:
                 if not self.is_sqlite:
                     await session.execute(text(f"SET LOCAL lock_timeout = '{WAIT_S}s'"))
                 yield session
+
+    async def room(self) -> None:
+        """Wait, for 10 s at most, until not many writers of this process wait; PostgreSQL has room."""
+        if not self.is_sqlite:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                await self._one_writer.room()
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

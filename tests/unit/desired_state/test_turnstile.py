@@ -2,7 +2,7 @@
 
 import asyncio
 
-from desired_state.store.turnstile import Turnstile, work_begun
+from desired_state.store.turnstile import MOST_WAITING, Turnstile, work_begun
 
 
 class Writers:
@@ -80,3 +80,56 @@ async def test_it_is_free_again_when_everybody_has_passed() -> None:
     await writers.write("another", 5.0)
 
     assert ["one", "another"] == writers.passed
+
+
+async def test_nobody_begins_while_many_wait_and_one_does_for_each_that_leaves() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    waiting = [await writers.start(str(number), float(number)) for number in range(MOST_WAITING)]
+    beginning = [asyncio.create_task(writers.turnstile.room()) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    assert [False, False] == [one.done() for one in beginning]
+    writers.turnstile.release()
+    await beginning[0]
+
+    assert not beginning[1].done()
+    await asyncio.gather(*waiting, beginning[1])
+
+
+async def test_one_that_may_begin_and_is_called_off_lets_another_begin() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    waiting = [await writers.start(str(number), float(number)) for number in range(MOST_WAITING)]
+    gone, begins = [asyncio.create_task(writers.turnstile.room()) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    writers.turnstile.release()
+    gone.cancel()
+    await begins
+
+    assert gone.cancelled()
+    await asyncio.gather(*waiting)
+
+
+async def test_there_is_room_at_once_where_few_wait() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    waiting = await writers.start("one", 1.0)
+
+    await writers.turnstile.room()
+
+    writers.turnstile.release()
+    await waiting
+
+
+async def test_everybody_may_begin_when_nobody_waits_any_more() -> None:
+    writers = Writers()
+    await writers.turnstile.acquire()
+    waiting = [await writers.start(str(number), float(number)) for number in range(MOST_WAITING)]
+    many = [asyncio.create_task(writers.turnstile.room()) for _ in range(3 * MOST_WAITING)]
+    await asyncio.sleep(0)
+
+    writers.turnstile.release()
+
+    await asyncio.gather(*waiting, *many)
