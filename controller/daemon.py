@@ -119,6 +119,7 @@ class Daemon:
         self._folding: Folding[str] = Folding(FOLD_S, asyncio.get_running_loop().time)
         self._placed: tuple[int, int] | None = None
         self._settled = True
+        self._awaited: frozenset[NodeName] = frozenset()
         self._pass_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -229,6 +230,8 @@ class Daemon:
     def _count(self, turn: TurnReport) -> None:
         if turn.undeclared:
             return
+        if turn.node in self._awaited:
+            self._place_soon()
         self.marks.turn_ended(turn.node, turn.result, turn.duration_s, timed_out=turn.out_of_time)
 
     async def _woken(self, woken: Woken) -> None:
@@ -359,6 +362,9 @@ class Daemon:
         self._requests.reopen(summary.nodes)
         for node in summary.nodes:
             self.nodes.add(node, priority=Priority.CUSTOMER)
+        self._awaited = frozenset(summary.looks)
+        for node in summary.looks:
+            self.nodes.add(node, priority=Priority.RETRY)
         self._let_requests_pass()
 
 

@@ -36,6 +36,7 @@ from controller.runtime.inventory import Inventories
 from controller.runtime.keys_here import Overlay
 from controller.runtime.lease import Lease, SoleLease
 from controller.runtime.leases import ReplicaLease, Terms
+from controller.runtime.looks import Looks
 from controller.runtime.reads import Reader
 from controller.runtime.rebuilding import preview_document
 from controller.runtime.records import Records
@@ -80,13 +81,14 @@ class Controller:
     brake: Brake = field(repr=False)
     steps: ClockSteps = field(repr=False)
     exports: Exports = field(repr=False)
+    looks: Looks = field(repr=False)
 
     async def place(self) -> PlacementSummary:
         """Decide where keys live, and store it; what `reconcile` begins with."""
         # Before time decides who is out of reach for too long.
         await self.steps.settle()
         freed = await self._write_off()
-        summary = await place(self.store, self.clock.now(), self.lease)
+        summary = await place(self.store, self.clock.now(), self.lease, self.looks.seen_at)
         if freed:
             nodes = tuple(sorted({*summary.nodes, *freed}))
             summary = replace(summary, nodes=nodes)
@@ -368,7 +370,8 @@ def build_controller(
     versions, brake = StatusVersions(), Brake(metrics.EVENT_LOOP_LAG.observe)
     lease = lease or SoleLease()
     records = Records(store, versions, lease)
-    reader = Reader(store, versions, lease)
+    looks = Looks(lease, clock)
+    reader = Reader(store, versions, lease, looks)
     worker = Worker(
         reader,
         records,
@@ -379,9 +382,12 @@ def build_controller(
         limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
         brake=brake,
     )
+    worker.looks = looks
     worker.sampler = Sampler(
         store, versions, lease, clock, every_s=settings.turns.sample_s, wake=records.release
     )
     worker.waits = steps = ClockSteps(store, versions, lease, clock)
     exports = Exports(reader, records, pool, clock)
-    return Controller(store, worker, records, versions, lease, clock, pool, brake, steps, exports)
+    return Controller(
+        store, worker, records, versions, lease, clock, pool, brake, steps, exports, looks
+    )

@@ -6,7 +6,7 @@ each that changed something; `plan` computes and stores nothing. Not here: choos
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.jobs.moved import tell_moves
 from controller.telemetry import events
-from desired_state.model.ids import NodeName
+from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
@@ -59,6 +59,7 @@ class PlacementSummary:
     `nodes`: whose placements changed; sorted. `settled`: another pass would decide the same, whatever
     nodes do meanwhile: every key has its nodes, and no move is on its way. `waits`: another pass may
     decide otherwise by and by, even if nothing is written meanwhile. `stuck`: keys that cannot leave.
+    `looks`: nodes on whose word keys may leave others as soon as they were looked at.
     """
 
     added: tuple[Placement, ...] = ()
@@ -70,6 +71,7 @@ class PlacementSummary:
     stuck: tuple[Stuck, ...] = ()
     balanced: tuple[BalanceStep, ...] = ()
     waits: bool = False
+    looks: tuple[NodeName, ...] = ()
     nodes: tuple[NodeName, ...] = ()
     settled: bool = True
 
@@ -87,8 +89,17 @@ class Decision:
     moving: bool
 
 
-async def compute_placements(session: AsyncSession, now: datetime) -> Decision:
-    """Decide where every key is to live, as of `now`, and store nothing."""
+SeenAt = Callable[[NodeName], datetime | None]
+"""Until when a recent look confirms what is recorded of a node; None: there was none."""
+
+
+async def compute_placements(
+    session: AsyncSession, now: datetime, seen_at: SeenAt | None = None
+) -> Decision:
+    """Decide where every key is to live, as of `now`, and store nothing.
+
+    Without `seen_at` what was recorded is believed, as if every node had just been seen well.
+    """
     inputs = await read_placement_inputs(session, now)
     # In a thread: 100,000 keys take seconds, and turns go on meanwhile.
     result = await asyncio.to_thread(
@@ -99,11 +110,27 @@ async def compute_placements(session: AsyncSession, now: datetime) -> Decision:
         policies=inputs.policies,
         moves=inputs.moves,
         live=inputs.live,
+        doubted=frozenset() if seen_at is None else _doubted(inputs.live, seen_at, now),
         now=now,
         balance=inputs.balance,
         adopted=inputs.adopted,
     )
     return Decision(result, bool(inputs.moves))
+
+
+def _doubted(
+    live: Mapping[tuple[KeyId, NodeName], datetime], seen_at: SeenAt, now: datetime
+) -> frozenset[tuple[KeyId, NodeName]]:
+    """Find what was recorded as live, and no look since then shows.
+
+    A record of the future was left by a clock that ran ahead: any look is later.
+    """
+    seen = {node: seen_at(node) for node in {node for _, node in live}}
+    return frozenset(
+        place
+        for place, at in live.items()
+        if (sight := seen[place[1]]) is None or sight < at <= now
+    )
 
 
 class Leading(Protocol):
@@ -116,13 +143,19 @@ class Leading(Protocol):
         """Tell whoever holds these nodes to look, as the last act of the transaction."""
 
 
-async def place(store: Store, now: datetime, lease: Leading | None = None) -> PlacementSummary:
+async def place(
+    store: Store,
+    now: datetime,
+    lease: Leading | None = None,
+    seen_at: SeenAt | None = None,
+) -> PlacementSummary:
     """Decide and store; a pass that decides nothing writes nothing.
 
     Args:
         store: the database.
         now: the moment that placements get.
         lease: what the pass is conditional on, where there are several controllers.
+        seen_at: tells how fresh looks at nodes are, see `compute_placements`.
 
     Raises:
         ConcurrentUpdate: somebody else placed the same key meanwhile.
@@ -131,7 +164,7 @@ async def place(store: Store, now: datetime, lease: Leading | None = None) -> Pl
     """
     async with store.reading() as session:
         revision = await session.scalar(_REVISION)
-        decision = await compute_placements(session, now)
+        decision = await compute_placements(session, now, seen_at)
         leftovers = await session.scalar(select(_TABLE.c.key).where(_HAS_LEFT).limit(1))
         steps = await _steps(session, decision.result, now)
     result = decision.result
@@ -142,7 +175,7 @@ async def place(store: Store, now: datetime, lease: Leading | None = None) -> Pl
             await lease.check_leads(await session.connection())
         if await session.scalar(_REVISION) != revision:
             # A key may have been revoked in between; status is written by nobody else.
-            decision = await compute_placements(session, now)
+            decision = await compute_placements(session, now, seen_at)
         removed = await _store(session, decision.result, now)
         summary = summarise(decision, removed)
         if lease is not None:
@@ -164,6 +197,7 @@ def summarise(decision: Decision, removed: int = 0) -> PlacementSummary:
         stuck=result.stuck,
         balanced=result.balanced,
         waits=result.waits,
+        looks=result.looks,
         nodes=tuple(sorted(touched)),
         settled=not (
             result.unschedulable

@@ -26,7 +26,9 @@ from controller.runtime.declaring import read_inbounds
 from controller.runtime.journal_rows import read_journal, read_tombstones
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
+from controller.runtime.looks import Looks
 from controller.runtime.stored import inbound_from, status_from
+from controller.runtime.successors import keep, read_kept
 from controller.runtime.tables import (
     APPROVAL_STARTED,
     AT_ONCE,
@@ -86,9 +88,13 @@ class Reader:
         store: the database.
         versions: bumped by whoever writes status.
         lease: tells the epoch of a node.
+        looks: which nodes were seen well lately; None: what is recorded is believed.
     """
 
-    def __init__(self, store: Store, versions: StatusVersions, lease: Lease) -> None:
+    def __init__(
+        self, store: Store, versions: StatusVersions, lease: Lease, looks: Looks | None = None
+    ) -> None:
+        self._looks = looks
         self._store = store
         self._versions = versions
         self._lease = lease
@@ -146,9 +152,17 @@ class Reader:
         return replace(approach, glance=glance)
 
     async def desired(
-        self, node: NodeName, now: datetime, overlay: Overlay = NOTHING_MORE
+        self,
+        node: NodeName,
+        now: datetime,
+        overlay: Overlay = NOTHING_MORE,
+        *,
+        acts: bool = False,
     ) -> Desired:
-        """Read everything that a node's plan needs beside the look, as of one moment."""
+        """Read everything that a node's plan needs beside the look, as of one moment.
+
+        `acts`: something may be deleted on the word of other nodes, which have to be seen well for that.
+        """
         # Before the snapshot: what is recorded after this counts as unread.
         version = self._versions.of(node)
         async with self._store.reading() as session:
@@ -160,6 +174,14 @@ class Reader:
             if known is not None and known[0] == stamp:
                 return known[1]
             desired = await self._read(session, node, now, overlay)
+            looks = self._looks if acts else None
+            kept = await read_kept(session, node, now, None if looks is None else looks.seen_at)
+        if kept.watches:
+            if looks is not None:
+                looks.wait_for(kept.by.values(), node, kept.asked)
+            # What other nodes are like may change without a word here.
+            self._known.pop(node, None)
+            return replace(desired, keys=keep(desired.keys, kept))
         if keeps:
             self._known[node] = stamp, desired
         return desired

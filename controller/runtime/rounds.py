@@ -38,6 +38,11 @@ class Placed(Protocol):
         ...
 
     @property
+    def looks(self) -> tuple[NodeName, ...]:
+        """Nodes that are to be looked at before more is decided."""
+        ...
+
+    @property
     def settled(self) -> bool:
         """Whether another pass would change nothing, whatever nodes do meanwhile."""
         ...
@@ -85,9 +90,9 @@ class Rounds:
                 reports[turn.node] = reports[turn.node].plus(turn)
             todo = {turn.node for turn in turns if goes_on(turn)}
             todo |= self._records.take_released()
-            if not placed.settled and any(_did_something(turn) for turn in turns):
+            if not placed.settled and (placed.looks or any(map(_did_something, turns))):
                 placed = await self._place()
-                todo |= set(placed.nodes)
+                todo |= {*placed.nodes, *placed.looks}
             todo &= reports.keys()
         return tuple(reports[node] for node in nodes)
 

@@ -27,6 +27,7 @@ from controller.runtime.clock_steps import NoSteps, Waits
 from controller.runtime.errors import ClockWasSet, LeaseError
 from controller.runtime.keys_here import NOTHING_MORE, Overlay
 from controller.runtime.lease import Lease
+from controller.runtime.looks import Looks
 from controller.runtime.permission import TAKES_AWAY, declared_otherwise
 from controller.runtime.reads import Approach, Reader
 from controller.runtime.records import Record, Records
@@ -94,7 +95,7 @@ class TurnReport:
 class _Turn:
     """What changes while a turn runs. `approach`: as it began; `seen`: as last read.
 
-    `steps`: how often the wall clock had been set when it began.
+    `steps`: how often the wall clock had been set when it began. `acts`: it may write.
     """
 
     node: NodeName
@@ -105,6 +106,7 @@ class _Turn:
     seen: Approach
     steps: int = 0
     overlay: Overlay = NOTHING_MORE
+    acts: bool = False
     out_of_time: bool = False
     recorded: bool = False
     desired: Desired | None = field(default=None, repr=False)
@@ -127,7 +129,7 @@ class Worker:
         brake: keeps every write from starting, at the end of a service.
 
     `sampler` takes what each turn saw last as a sample; None: nobody does. `waits`: tells when the wall
-    clock was set.
+    clock was set. `looks` is told which nodes were seen well.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Worker:
         self._brake = brake or Brake()
         self.sampler: Sampler | None = None
         self.waits: Waits = NoSteps()
+        self.looks: Looks | None = None
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -240,6 +243,7 @@ class Worker:
 
     async def _reconcile(self, turn: _Turn) -> Result:
         await self.waits.settle()
+        turn.acts = True
         width = self._widths.get(turn.node, START)
         chance = int.from_bytes(self._randomness.draw(4), "big") / 2**32
         steps = reconcile(turn.approach.target, turn.started_at, width, chance)
@@ -247,6 +251,11 @@ class Worker:
         if result.width:
             self._widths[turn.node] = result.width
         await self._sample(turn, result)
+        if self.looks is not None:
+            # What a turn with writes recorded last, no look has confirmed yet.
+            at = turn.started_at if result.sent else self._clock.now()
+            seen = isinstance(turn.look, Observation) and result.trusted
+            self._records.release(self.looks.turn_ended(turn.node, at if seen else None))
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
             await self._records.record_cycle(values, result.sent)
@@ -288,7 +297,9 @@ class Worker:
                 return await self._write(turn, effect)
             case fx.ReadDesired():
                 now = self._clock.now()
-                turn.desired = await self._reader.desired(effect.node, now, turn.overlay)
+                turn.desired = await self._reader.desired(
+                    effect.node, now, turn.overlay, acts=turn.acts
+                )
                 return turn.desired
             case fx.ReadGenerations():
                 return await self._reader.generations(effect.keys)

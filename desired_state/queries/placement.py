@@ -39,14 +39,14 @@ _PLACEMENT = typed("Table", PlacementRow.__table__)
 
 @dataclass(frozen=True, slots=True)
 class PlacementInputs:
-    """The arguments of `place_keys`, as of one moment."""
+    """The arguments of `place_keys`, as of one moment; `live`: with the moment of the last record."""
 
     keys: tuple[Key, ...]
     nodes: tuple[NodeState, ...]
     placements: tuple[Placement, ...]
     policies: tuple[Policy, ...]
     moves: tuple[Move, ...]
-    live: frozenset[tuple[KeyId, NodeName]]
+    live: Mapping[tuple[KeyId, NodeName], datetime]
     balance: Balance
     adopted: Mapping[KeyId, tuple[NodeName, ...]]
 
@@ -264,17 +264,21 @@ async def _adopted(session: AsyncSession) -> dict[KeyId, tuple[NodeName, ...]]:
     return nodes
 
 
-async def live_on(session: AsyncSession, keys: set[KeyId]) -> frozenset[tuple[KeyId, NodeName]]:
-    """Read where these keys are proved to exist in their present generation."""
+async def live_on(
+    session: AsyncSession, keys: set[KeyId]
+) -> dict[tuple[KeyId, NodeName], datetime]:
+    """Read where these keys are proved to exist in their present generation, and when it was recorded."""
     if not keys:
-        return frozenset()
+        return {}
     query = (
-        select(RemoteGenerationRow.key, RemoteGenerationRow.node)
+        select(RemoteGenerationRow.key, RemoteGenerationRow.node, RemoteGenerationRow.changed_at)
         .join(KeyRow, KeyRow.id == RemoteGenerationRow.key)
         .where(
             RemoteGenerationRow.state == JournalState.LIVE.value,
             RemoteGenerationRow.generation == KeyRow.generation,
         )
+        # Of several clients of one key the last one counts.
+        .order_by(RemoteGenerationRow.changed_at)
     )
     rows = await session.execute(query)
-    return frozenset((KeyId(key), NodeName(node)) for key, node in rows if key in keys)
+    return {(KeyId(key), NodeName(node)): at for key, node, at in rows if key in keys}

@@ -58,7 +58,7 @@ async def preview_tariff(
     inputs = await read_placement_inputs(session, now)
     own = [k for k in inputs.keys if k.subscription == subscription and k.is_wanted]
     changed = {k.id: replace(k, nodes=after.nodes) for k in own if k.pinned is None}
-    live = inputs.live | await live_on(session, set(changed))
+    live = {*inputs.live, *await live_on(session, set(changed))}
     result = _place(inputs, changed, _leaves(inputs, changed), live, now)
     return TariffChange(
         TariffName(row.tariff_name),
@@ -85,7 +85,7 @@ def _place(
     inputs: PlacementInputs,
     changed: dict[KeyId, Key],
     moves: tuple[Move, ...],
-    live: frozenset[tuple[KeyId, NodeName]],
+    live: set[tuple[KeyId, NodeName]],
     now: datetime,
 ) -> PlacementResult:
     return place_keys(

@@ -5,7 +5,7 @@ one, or stands beside it until it is proved live. Not here: fair shares, which k
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from desired_state.model.ids import KeyId, NodeName
@@ -16,6 +16,7 @@ from desired_state.model.policy import MoveOrder, Policy, Rebalance
 from desired_state.model.tariff import Labels
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import RefusedBy, refuse_node
+from desired_state.scheduling.proofs import Proofs
 from desired_state.scheduling.rebalance import Shift, find_shifts
 from desired_state.scheduling.result import BalanceStep
 from desired_state.scheduling.rooms import Room
@@ -44,7 +45,6 @@ class Balance:
 
 NOTHING = Balance()
 _FROM = "rebalanced from "
-Live = Container[tuple[KeyId, NodeName]]
 
 
 def even_out(
@@ -180,7 +180,7 @@ def is_overlap(placement: Placement) -> bool:
     return placement.replaces is None and placement.reason.startswith(_FROM)
 
 
-def end_overlap(draft: Draft, key: Key, live: Live) -> bool:
+def end_overlap(draft: Draft, key: Key, proofs: Proofs) -> bool:
     """End the old placement of a create-first rebalance once the new one is proved live.
 
     Returns:
@@ -192,7 +192,7 @@ def end_overlap(draft: Draft, key: Key, live: Live) -> bool:
         source = next((other for other in lives if reason == reason_from(other)), None)
         if source is None:
             continue
-        if (key.id, name) in live:
+        if proofs.hold(key.id, (name,)):
             draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
         else:
             draft.waits = True

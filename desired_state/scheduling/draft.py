@@ -147,8 +147,9 @@ class Draft:
         """Note that a key lacks nodes; without a reason that of its selector is told."""
         self._short.append((key, missing, reason))
 
-    def result(self) -> PlacementResult:
-        """Return what was decided."""
+    def result(self, looks: Iterable[NodeName] = ()) -> PlacementResult:
+        """Return what was decided; `looks`: nodes whose look decides about more."""
+        asked = tuple(sorted(looks))
         # Once a selector, at the end: with 100,000 keys that nobody takes, counting again and again
         # why not would take longer than placing them.
         lacking = (*self._short, *self._stuck)
@@ -168,7 +169,8 @@ class Draft:
                 for key, node, reason in self._stuck
             ),
             balanced=tuple(self.balanced),
-            waits=self.waits,
+            waits=self.waits or bool(asked),
+            looks=asked,
         )
 
 

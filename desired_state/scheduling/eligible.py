@@ -114,6 +114,14 @@ def can_serve(state: NodeState, policy: Policy) -> bool:
     return is_watched and _refuse_by_health(state, policy) is None
 
 
+def is_serving(state: NodeState, policy: Policy) -> bool:
+    """Tell whether a node serves what it holds, and is not on probation after a fall either.
+
+    On the word of such a one a key leaves another node.
+    """
+    return can_serve(state, policy) and not state.failures
+
+
 def failover_at(state: NodeState, policy: Policy) -> datetime | None:
     """Tell when the keys of a node that cannot be reached are placed elsewhere; None: never, as it is."""
     if state.unreachable_since is None or not policy.failover_after_s:

@@ -12,7 +12,7 @@ is a debt of the node. Not here: rebalance, what a person asks of one key.
 | without a node to take it | stays, with the reason                    | stays, with the reason  |
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,9 +23,8 @@ from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import is_given_up
+from desired_state.scheduling.proofs import Proofs
 from desired_state.scheduling.rooms import Room
-
-Live = Container[tuple[KeyId, NodeName]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +60,14 @@ class _Leaving:
 
 
 def leave_nodes(
-    draft: Draft, keys: Mapping[KeyId, Key], live: Live, now: datetime | None
+    draft: Draft, keys: Mapping[KeyId, Key], proofs: Proofs, now: datetime | None
 ) -> frozenset[NodeName]:
     """Have keys leave nodes that are to be empty.
 
     Args:
         draft: what is decided so far.
         keys: all that are known; keys without a row are left alone.
-        live: keys proved to exist on nodes; a create-first drain waits for them.
+        proofs: of where keys are served; a create-first drain waits for them.
         now: None gives no node up.
 
     Returns:
@@ -89,11 +88,11 @@ def leave_nodes(
             if name not in lost:
                 draft.place_everywhere(key)
             others = tuple(other for other in draft.lives(key_id) if other != name)
-            _leave(draft, _Leaving(key, rooms[name], others, name in lost), live)
+            _leave(draft, _Leaving(key, rooms[name], others, name in lost), proofs)
     return lost
 
 
-def _leave(draft: Draft, case: _Leaving, live: Live) -> None:
+def _leave(draft: Draft, case: _Leaving, proofs: Proofs) -> None:
     key, name = case.key, case.room.name
     if case.lost and key.pinned is None and key.nodes.count is None:
         return
@@ -101,7 +100,7 @@ def _leave(draft: Draft, case: _Leaving, live: Live) -> None:
     if hindrance:
         draft.say_stuck(key, name, hindrance)
     elif case.order is MoveOrder.CREATE_FIRST:
-        _create_first(draft, case, live)
+        _create_first(draft, case, proofs)
     elif case.has_enough or _place_elsewhere(draft, case, replaces=name):
         draft.end(draft.own(key.id)[name], case.reason)
 
@@ -119,11 +118,11 @@ def _hindrance(case: _Leaving) -> str:
     return ""
 
 
-def _create_first(draft: Draft, case: _Leaving, live: Live) -> None:
+def _create_first(draft: Draft, case: _Leaving, proofs: Proofs) -> None:
     if not case.has_enough:
         if _place_elsewhere(draft, case, replaces=None):
             draft.waits = True
-    elif all((case.key.id, other) in live for other in case.others):
+    elif proofs.hold(case.key.id, case.others):
         draft.end(draft.own(case.key.id)[case.room.name], case.reason)
     else:
         draft.waits = True

@@ -5,18 +5,15 @@ replaces and waits until that is finalised. Create-first: both stand until the n
 Not here: drain, failover, rebalance.
 """
 
-from collections.abc import Container
-
-from desired_state.model.ids import KeyId, NodeName
+from desired_state.model.ids import NodeName
 from desired_state.model.key import Key
 from desired_state.model.node import Mode
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.model.policy import MoveOrder
 from desired_state.scheduling.draft import Draft
+from desired_state.scheduling.proofs import Proofs
 from desired_state.scheduling.result import Move
 from desired_state.scheduling.surplus import is_crowded
-
-Live = Container[tuple[KeyId, NodeName]]
 
 
 def order_of_moves(move: Move) -> tuple[int, str, str, str]:
@@ -24,7 +21,7 @@ def order_of_moves(move: Move) -> tuple[int, str, str, str]:
     return (move.revision, move.key, move.from_node or "", move.to_node or "")
 
 
-def make_move(draft: Draft, key: Key, move: Move, live: Live) -> None:
+def make_move(draft: Draft, key: Key, move: Move, proofs: Proofs) -> None:
     """Make one move of a wanted key, refuse it with a reason, or see that it is done."""
     lives = draft.lives(key.id)
     if not lives:
@@ -45,7 +42,7 @@ def make_move(draft: Draft, key: Key, move: Move, live: Live) -> None:
         reason = f"the key is to live on every node, and {source} is one: cordon or drain the node"
         draft.refuse_move(move, reason)
     elif _order(draft, move, source) is MoveOrder.CREATE_FIRST:
-        _create_first(draft, key, move, source, live)
+        _create_first(draft, key, move, source, proofs)
     else:
         _delete_first(draft, key, move, source)
 
@@ -79,7 +76,7 @@ def _delete_first(draft: Draft, key: Key, move: Move, source: NodeName) -> None:
         draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
 
 
-def _create_first(draft: Draft, key: Key, move: Move, source: NodeName, live: Live) -> None:
+def _create_first(draft: Draft, key: Key, move: Move, source: NodeName, proofs: Proofs) -> None:
     others = [name for name in draft.lives(key.id) if name != source]
     target = move.to_node or key.pinned
     if target is not None:
@@ -88,7 +85,7 @@ def _create_first(draft: Draft, key: Key, move: Move, source: NodeName, live: Li
         successors = others if len(others) >= (key.nodes.count or 1) else []
     if not successors:
         _choose(draft, key, move, source, replaces=None)
-    elif all((key.id, name) in live for name in successors):
+    elif proofs.hold(key.id, successors):
         draft.end(draft.own(key.id)[source], DeleteReason.MOVED)
 
 

@@ -30,6 +30,7 @@ from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import NodeState, count_keys, render_labels
 from desired_state.scheduling.leave import leave_nodes
 from desired_state.scheduling.moves import make_move, order_of_moves
+from desired_state.scheduling.proofs import Proofs
 from desired_state.scheduling.result import Move, PlacementResult
 from desired_state.scheduling.rooms import Rooms
 from desired_state.scheduling.surplus import end_surplus, sources_of
@@ -43,6 +44,7 @@ def place_keys(  # noqa: PLR0913 - one argument a kind of fact
     policies: tuple[Policy, ...] = (),
     moves: Iterable[Move] = (),
     live: Container[tuple[KeyId, NodeName]] = frozenset(),
+    doubted: Container[tuple[KeyId, NodeName]] = frozenset(),
     now: datetime | None = None,
     balance: Balance = NOTHING,
     adopted: Mapping[KeyId, tuple[NodeName, ...]] = MappingProxyType({}),
@@ -56,13 +58,15 @@ def place_keys(  # noqa: PLR0913 - one argument a kind of fact
         policies: every policy.
         moves: what persons asked for and was not made yet, in any order; made by `revision`.
         live: keys proved to exist on nodes; a create-first move ends the old placement only when
-            the new one is among them.
+            the new one is among them, and its node serves.
+        doubted: those of them that no recent look confirms: nothing ends on their word.
         now: decides which nodes are given up; None gives none up.
         balance: what is to be evened out, besides what policies want by themselves.
         adopted: nodes that hold what a key was adopted with, and that the journal does not know yet.
     """
     present = tuple(placements)
     draft = Draft(Rooms(nodes, policies, count_keys(present)), present)
+    proofs = Proofs(draft.rooms, live, doubted)
     known = {key.id: key for key in keys}
     wanted = [known[name] for name in sorted(known) if known[name].is_wanted]
     for key in known.values():
@@ -72,9 +76,9 @@ def place_keys(  # noqa: PLR0913 - one argument a kind of fact
     for move in asked:
         moved = known.get(move.key)
         if moved is not None and moved.is_wanted:
-            make_move(draft, moved, move, live)
-    lost = leave_nodes(draft, known, live, now)
-    end_surplus(draft, wanted, sources_of(asked), live)
+            make_move(draft, moved, move, proofs)
+    lost = leave_nodes(draft, known, proofs, now)
+    end_surplus(draft, wanted, sources_of(asked), proofs)
     draft.rooms.forget_order()
     for key in wanted:
         if key.id in adopted:
@@ -83,7 +87,7 @@ def place_keys(  # noqa: PLR0913 - one argument a kind of fact
     even_out(draft, known, tuple(policies), balance)
     if lost:
         draft.free(lost)
-    return draft.result()
+    return draft.result(looks=proofs.asked)
 
 
 def _fill(draft: Draft, key: Key) -> None:

@@ -73,7 +73,8 @@ class PlacementResult:
 
     `ended`: present placements with `leaving` set. `added`: new rows. `freed`: present placements that
     wait no more for the node that they replace, which is given up. `waits`: something goes on later, by
-    itself or when a key is proved live elsewhere.
+    itself or when a key is proved live elsewhere. `looks`: nodes that are to be looked at first: a key is to
+    leave another one on their word.
     """
 
     added: tuple[Placement, ...] = ()
@@ -84,3 +85,4 @@ class PlacementResult:
     stuck: tuple[Stuck, ...] = ()
     balanced: tuple[BalanceStep, ...] = ()
     waits: bool = False
+    looks: tuple[NodeName, ...] = ()

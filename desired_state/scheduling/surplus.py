@@ -22,10 +22,10 @@ from desired_state.model.placement import DeleteReason
 from desired_state.scheduling.balance import end_overlap
 from desired_state.scheduling.draft import Draft
 from desired_state.scheduling.eligible import can_serve
+from desired_state.scheduling.proofs import Proofs
 from desired_state.scheduling.result import Move
 from desired_state.scheduling.score import Rank
 
-Live = Container[tuple[KeyId, NodeName]]
 Sources = Mapping[KeyId, Container[NodeName]]
 _WORST = (True,) * 4
 
@@ -47,17 +47,17 @@ def is_crowded(draft: Draft, key: Key) -> bool:
     return len(draft.lives(key.id)) > count
 
 
-def end_surplus(draft: Draft, keys: Iterable[Key], sources: Sources, live: Live) -> None:
+def end_surplus(draft: Draft, keys: Iterable[Key], sources: Sources, proofs: Proofs) -> None:
     """End surplus placements, each key's once all that stay are live and can serve: until then any may."""
     for key in keys:
-        if is_crowded(draft, key) and not end_overlap(draft, key, live):
-            _thin_out(draft, key, sources.get(key.id, ()), live)
+        if is_crowded(draft, key) and not end_overlap(draft, key, proofs):
+            _thin_out(draft, key, sources.get(key.id, ()), proofs)
 
 
-def _thin_out(draft: Draft, key: Key, left: Container[NodeName], live: Live) -> None:
-    ordered = sorted(draft.lives(key.id), key=lambda name: _rank(draft, key, name, left, live))
+def _thin_out(draft: Draft, key: Key, left: Container[NodeName], proofs: Proofs) -> None:
+    ordered = sorted(draft.lives(key.id), key=lambda name: _rank(draft, key, name, left, proofs))
     kept, surplus = ordered[: key.nodes.count], ordered[key.nodes.count :]
-    if all((key.id, name) in live and _serves(draft, name) for name in kept):
+    if proofs.hold(key.id, kept):
         for name in surplus:
             draft.end(draft.own(key.id)[name], _reason(draft, name, left))
     elif not any(name in left for name in surplus):
@@ -70,7 +70,7 @@ def _serves(draft: Draft, name: NodeName) -> bool:
 
 
 def _rank(
-    draft: Draft, key: Key, name: NodeName, left: Container[NodeName], live: Live
+    draft: Draft, key: Key, name: NodeName, left: Container[NodeName], proofs: Proofs
 ) -> tuple[tuple[bool, ...], Rank | tuple[()], NodeName]:
     room = draft.rooms.by_name.get(name)
     if room is None:
@@ -79,7 +79,7 @@ def _rank(
     order = (
         name in left or node.is_draining,
         not key.nodes.matches(node.spec.labels),
-        (key.id, name) not in live,
+        (key.id, name) not in proofs.live,
         not _serves(draft, name),
     )
     return order, room.scale.rank(room.keys), name

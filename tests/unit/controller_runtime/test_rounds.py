@@ -79,6 +79,7 @@ class Placed:
 
     nodes: tuple[NodeName, ...] = ()
     settled: bool = True
+    looks: tuple[NodeName, ...] = ()
 
 
 async def run(turns, *, released=(), placed=(Placed(),), on_event=None):
