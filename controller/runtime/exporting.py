@@ -23,6 +23,7 @@ from desired_state.model.node import Mode
 from desired_state.store.backup.archive import measure, private_file
 from desired_state.store.backup.contents import PanelPart, PanelState
 from desired_state.store.backup.errors import BackupError
+from desired_state.store.backup.room import require_room
 from desired_state.store.errors import StoreError
 
 AT_ONCE = 4
@@ -62,7 +63,7 @@ class Exports:
 
         Raises:
             StoreError: our own database failed.
-            BackupError: the folder cannot be written.
+            BackupError: the folder cannot be written, or its disk is nearly full.
         """
         at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -96,6 +97,7 @@ class Exports:
 
     async def _ask(self, approach: Approach, path: Path, limit: int) -> PanelPart:
         node, member = approach.target.node, path.name
+        await asyncio.to_thread(require_room, path.parent)
         try:
             export = await self._fetch(approach, path, limit)
             clients = await self._look_into(path) if export.checked else None

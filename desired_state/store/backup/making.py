@@ -15,6 +15,7 @@ from desired_state.store.backup.errors import BackupError
 from desired_state.store.backup.folder import making, publish
 from desired_state.store.backup.keys import BackupKey
 from desired_state.store.backup.proving import unpacked
+from desired_state.store.backup.room import COPIES, require_room
 from desired_state.store.backup.scratch import scratch_folder
 from desired_state.store.backup.snapshot import take_snapshot
 from desired_state.store.engine import Store
@@ -55,10 +56,14 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         StoreError: the database could not be read.
     """
     with making(folder, _owner(store)), scratch_folder(folder) as scratch:
+        require_room(scratch, COPIES * _plain_bytes(store))
         taken_at = store.clock.now()
         copy = scratch / DATABASE
         snapshot = await take_snapshot(store, copy)
         panels = await fetch(scratch)
+        fetched = sum(panel.part.bytes for panel in panels if panel.part is not None)
+        # What lies there plain has its room already.
+        require_room(scratch, (COPIES - 1) * fetched)
         contents = Contents(
             taken_at=taken_at,
             installation=snapshot.installation,
@@ -76,6 +81,16 @@ async def make_backup(store: Store, folder: Path, key: BackupKey, fetch: Fetch) 
         async with unpacked(sealed, (key,), store.vault, folder):
             path = await asyncio.to_thread(publish, sealed, folder, taken_at)
             return Made(path, size, key.id, contents)
+
+
+def _plain_bytes(store: Store) -> int:
+    """How large our own database is; 0 where a server has it."""
+    if not store.is_sqlite:
+        return 0
+    try:
+        return Path(str(store.engine.url.database)).stat().st_size
+    except OSError as error:
+        raise BackupError(f"{error.filename}: {error.strerror}") from error
 
 
 def _owner(store: Store) -> Owner | None:

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from controller.runtime.errors import HolderKind
 from controller.runtime.single import hold_lock
 from desired_state.commands.restore import Order, restore
-from desired_state.store.backup.archive import unpack
+from desired_state.store.backup.archive import measure, unpack
+from desired_state.store.backup.contents import PanelPart, PanelState
 from desired_state.store.backup.errors import BackupError
 from desired_state.store.backup.folder import making, publish
 from desired_state.store.backup.keys import read_keys
@@ -31,6 +34,10 @@ def as_root() -> None:
 
 def owners_in(folder: Path) -> dict[str, int]:
     return {path.name: path.lstat().st_uid for path in folder.iterdir()}
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 def lose(database: Path) -> None:
@@ -182,3 +189,49 @@ def test_another_fault_of_the_disk_is_told(sqlite_store, tmp_path, monkeypatch) 
 
     with making(tmp_path), pytest.raises(BackupError, match="No space left"):
         publish(tmp_path / "sealed", tmp_path, sqlite_store.clock.now())
+
+
+# -- disks without room ----------------------------------------------------------------------------
+
+
+class Disk:
+    """What is free on it, as the system tells."""
+
+    def __init__(self, monkeypatch, free_mib: float) -> None:
+        self.free = int(free_mib * (1 << 20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=self.free))
+
+
+async def test_no_backup_is_begun_that_the_disk_has_no_room_for(
+    sqlite_store, tmp_path, monkeypatch
+) -> None:
+    asked = []
+
+    async def fetch(folder):
+        asked.append(folder)
+        return ()
+
+    for free_mib in (1, 64.5):
+        Disk(monkeypatch, free_mib)
+        with pytest.raises(BackupError, match="of room, and"):
+            await make_backup(sqlite_store, tmp_path / "kept", KEYS[0], fetch)
+
+    assert [] == asked
+    assert [".x3fleet-backup.lock"] == [path.name for path in files_in(tmp_path / "kept")]
+
+
+async def test_panels_databases_that_leave_no_room_to_encrypt_and_prove_them_end_the_backup(
+    sqlite_store, tmp_path, monkeypatch
+) -> None:
+    disk = Disk(monkeypatch, 1000)
+
+    async def fetch(folder):
+        (folder / "panel-0001").write_bytes(bytes(1 << 20))
+        disk.free = 65 << 20
+        part = measure(folder / "panel-0001", "panel-0001")
+        return (PanelPart("one", PanelState.UNCHECKED, part=part),)
+
+    with pytest.raises(BackupError, match="66 MiB of room, and 65 are free"):
+        await make_backup(sqlite_store, tmp_path / "kept", KEYS[0], fetch)
+
+    assert [".x3fleet-backup.lock"] == [path.name for path in files_in(tmp_path / "kept")]

@@ -1,10 +1,12 @@
 """Backups of a fleet: every panel's own database, a schedule, what is kept, and how long tombstones live."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select, update
@@ -132,6 +134,20 @@ async def test_files_of_panels_that_cannot_be_written_are_a_failed_backup(
 
         assert ["failed"] == [row.state for row in await kept.rows()]
         assert [] == kept.files()
+
+
+async def test_no_panel_is_asked_for_its_database_where_the_disk_is_nearly_full(
+    tmp_path, monkeypatch
+) -> None:
+    async with open_fleet(tmp_path, monkeypatch, one=Wanted("3.6.0"), two=Wanted("2.9.4")) as fleet:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+
+        with pytest.raises(BackupError, match="1 are free"):
+            await fleet.controller.exports.fetch((NodeName("one"), NodeName("two")), tmp_path, 1)
+
+        assert [] == [
+            line for site in fleet.sites.values() for line in site.log() if "getDb" in line
+        ]
 
 
 async def test_refused_credentials_are_tried_once_and_remembered(tmp_path, monkeypatch) -> None:
