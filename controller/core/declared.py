@@ -211,6 +211,13 @@ def _present(
     present: tuple[ObservedInbound, ...],
     now: datetime,
 ) -> Standing:
+    if seen.protocol != spec.protocol:
+        # Clients of another protocol log in with something else: all of them would be cut off.
+        message = (
+            f"inbound {seen.id} is {seen.protocol} instead of {spec.protocol}, and stays it: declare "
+            f"{spec.protocol} under another name and port, then take this document away"
+        )
+        return Standing(spec, row, seen, reason="InboundProtocol", message=message)
     if seen.method != spec.method:
         message = f"has method {seen.method or 'none'} instead of {spec.method}: declare a new one"
         return Standing(spec, row, seen, reason="InboundMethod", message=message)

@@ -78,3 +78,37 @@ async def test_an_inbound_is_created_filled_changed_and_deleted(
     assert ("live", made["id"], 20444) == (fares["state"], fares["inbound"], fares["port"])
     assert ({}, {}) == (declared(panel.panel, 20443), declared(panel.panel, 20444))
     assert (True, []) == (gone["inbounds"][0]["orphaned"], gone["inbounds"][0]["nodes"])
+
+
+@pytest.mark.parametrize(("version", "auth"), [("2.9.4", BY_PASSWORD), ("3.6.0", BY_TOKEN)])
+async def test_another_protocol_is_refused_with_what_to_do_and_another_network_is_written(
+    operator: Operator, start_panel, version: str, auth: str
+) -> None:
+    """Never in silence: customers of the inbound stay served by the one that they have."""
+    panel: Site = await start_panel(version)
+    here = node("a", panel.url, auth=auth)
+    document = REALITY % {"port": 20443}
+    await operator.set_up(here, document, keys=1)
+    await operator.ask("reconcile", "now")
+    made = declared(panel.panel, 20443)
+
+    fleet = operator.declare(here, document.replace("protocol: vless", "protocol: trojan"))
+    await operator.ask("manifests", "apply", str(fleet))
+    refused = await operator.run("reconcile", "now", "--output", "json")
+    kept = declared(panel.panel, 20443)
+    shown = await operator.ask("nodes", "show", "a")
+
+    with_network = document.replace("stream:", "stream:\n    network: xhttp\n    path: /x")
+    operator.declare(here, with_network)
+    await operator.ask("manifests", "apply", str(fleet))
+    after = await operator.ask("reconcile", "now")
+    changed = declared(panel.panel, 20443)
+
+    assert 2 == refused.code
+    assert made == kept
+    [fares] = shown["declared_inbounds"]
+    assert ("refused", "InboundProtocol") == (fares["state"], fares["reason"])
+    assert "under another name and port" in fares["message"]
+    assert (True, "xhttp") == (after["in_sync"], changed["stream"]["network"])
+    assert (made["id"], made["emails"]) == (changed["id"], changed["emails"])
+    assert reality_of(made) == reality_of(changed)

@@ -151,6 +151,25 @@ def test_another_shadowsocks_method_is_told_and_never_written() -> None:
     assert (Step.NONE, "InboundMethod") == (found.step, found.reason)
 
 
+def test_another_protocol_is_told_and_never_written() -> None:
+    """Its clients log in with something else: neither the protocol nor anything beside it is changed."""
+    spec = replace(SPEC, protocol="trojan", port=8443)
+
+    found = standing(desired_with(ROW, spec=spec), as_seen())
+
+    assert (Step.NONE, "InboundProtocol") == (found.step, found.reason)
+    assert "is vless instead of trojan" in found.message
+
+
+def test_another_network_is_written_over_what_the_panel_holds() -> None:
+    spec = replace(SPEC, network="xhttp", path="/x")
+
+    found = standing(desired_with(ROW, spec=spec), as_seen())
+
+    assert Step.UPDATE is found.step
+    assert "streamSettings.network" in found.changes
+
+
 @pytest.mark.parametrize(
     ("policy", "step"), [(InboundDeletion.KEEP, Step.NONE), (InboundDeletion.DELETE, Step.DELETE)]
 )
