@@ -162,6 +162,7 @@ async def test_a_query_writes_nothing(store, name):
     assert [] == refusals.statements
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("name", DATASETS)
 async def test_a_read_model_is_frozen_and_holds_no_secret(store, name):
     """Nothing sealed, no credential and no mark is in what queries hand out."""
