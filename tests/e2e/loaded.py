@@ -5,6 +5,7 @@ Each command is a process of its own all the same: its arguments, environment, f
 given with the request, and it ends as the interpreter ends. Caller: `shell`. Not here: what commands do.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -15,6 +16,8 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -131,7 +134,27 @@ def become(command: Command) -> None:
     os.environ.update(command.environment)
     os.chdir(command.folder)
     sys.argv = [command.program, *command.words]
-    runpy.run_module(command.program, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(command.program, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            with suppress(
+                OSError
+            ):  # Nobody reads any more: the interpreter has its own word for it.
+                leave(end.code or 0)
+        raise
+
+
+def leave(code: int) -> None:
+    """End as an interpreter does, but for taking apart what was loaded.
+
+    That touches every page shared with the parent, and so copies them all: most of what a command cost.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for output in (sys.stdout, sys.stderr):
+        output.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
