@@ -30,8 +30,10 @@ _DOUBLINGS = 10
 FLAPS_WITHIN = timedelta(minutes=10)
 """A node that falls so soon after it recovered flaps."""
 FIRST_PROBATION_S, LONGEST_PROBATION_S = 60.0, 600.0
-CONFIRM_BEFORE = timedelta(seconds=2)
-"""A last look so long before a failover."""
+CONFIRM_AFTER = timedelta(seconds=0.2)
+"""The look that a failover waits for comes so long after it would be due, so that it counts in full."""
+LATE_S = 60.0
+"""A look may come so much later than the longest pause; what is more was no watch: the process stood still."""
 _MOST_FLAPS = 5
 """From here on the probation grows no more."""
 
@@ -55,6 +57,7 @@ class Backoff:
     `failures`: looks in a row that failed; 0 once recovered. `next_look_at`: not before; None: at the
     usual time, or, after refused credentials, never. `connected_at`: since when it answers again
     without being recovered. `recovered_at`: the last time it was. `flaps`: how often it fell soon after.
+    `watched_s`: seconds for which a controller saw it fail, from look to look; stops of ours do not count.
     `tried_revision`: of desired state at the last look that failed; what is declared later is tried at once.
     """
 
@@ -63,6 +66,7 @@ class Backoff:
     connected_at: datetime | None = None
     recovered_at: datetime | None = None
     flaps: int = 0
+    watched_s: float = 0.0
     tried_revision: Revision = Revision(0)
 
     @property
@@ -84,6 +88,7 @@ def next_backoff(
     now: datetime,
     draw: float,
     not_before: datetime | None = None,
+    watched_s: float = 0.0,
 ) -> Backoff:
     """Decide what a turn changes.
 
@@ -93,6 +98,7 @@ def next_backoff(
         now: when it ended.
         draw: random, from 0 up to 1.
         not_before: what the panel itself asked for; honoured up to the cap.
+        watched_s: since the failed look before, if this controller made it; 0 otherwise.
     """
     match ended:
         case Ended.CLEAN | Ended.CONNECTED:
@@ -100,7 +106,7 @@ def next_backoff(
         case Ended.REFUSED:
             if state.is_failing and state.next_look_at is None and state.connected_at is None:
                 return state
-            return _fallen(state, now, None)
+            return _fallen(state, now, None, watched_s)
         case Ended.PERMANENT:
             pause_s = SLOW_S + SLOW_JITTER_S * (2 * draw - 1)
         case Ended.LOST:
@@ -108,23 +114,21 @@ def next_backoff(
     due = now + timedelta(seconds=pause_s)
     if not_before is not None:
         due = max(due, min(not_before, now + timedelta(seconds=LONGEST_S)))
-    return _fallen(state, now, due)
+    return _fallen(state, now, due, watched_s)
 
 
-def confirm_before_failover(
-    state: Backoff, since: datetime, policy: Policy, now: datetime
-) -> Backoff:
-    """Bring the next look forward, so that no node is given up on the word of an old one.
+def confirm_before_failover(state: Backoff, policy: Policy, now: datetime) -> Backoff:
+    """Bring the next look forward to the moment when it would have been watched for long enough.
 
     Args:
         state: of a node that is out of reach.
-        since: when it fell.
         policy: tells after how long its keys are placed elsewhere.
         now: the end of the last look.
     """
-    confirm_at = since + timedelta(seconds=policy.failover_after_s) - CONFIRM_BEFORE
-    if not policy.failover_after_s or state.next_look_at is None or confirm_at <= now:
+    left_s = policy.failover_after_s - state.watched_s
+    if not policy.failover_after_s or state.next_look_at is None or left_s <= 0:
         return state
+    confirm_at = now + timedelta(seconds=left_s) + CONFIRM_AFTER
     return replace(state, next_look_at=min(state.next_look_at, confirm_at))
 
 
@@ -140,7 +144,7 @@ def probation_s(flaps: int) -> float:
     return float(min(FIRST_PROBATION_S * 2 ** (flaps - 1), LONGEST_PROBATION_S))
 
 
-def _fallen(state: Backoff, now: datetime, due: datetime | None) -> Backoff:
+def _fallen(state: Backoff, now: datetime, due: datetime | None, watched_s: float) -> Backoff:
     flaps = state.flaps
     if state.connected_at is not None:
         flaps += 1
@@ -152,7 +156,15 @@ def _fallen(state: Backoff, now: datetime, due: datetime | None) -> Backoff:
         next_look_at=due,
         recovered_at=state.recovered_at,
         flaps=min(flaps, _MOST_FLAPS),
+        watched_s=_watched_s(state, watched_s),
     )
+
+
+def _watched_s(state: Backoff, gap_s: float) -> float:
+    """Add the time since the failed look before, as far as somebody may have waited for this one."""
+    if not state.is_failing or state.connected_at is not None:
+        return 0.0
+    return state.watched_s + min(gap_s, SLOW_S + SLOW_JITTER_S + LATE_S)
 
 
 def _answered(state: Backoff, now: datetime, *, is_clean: bool) -> Backoff:
@@ -162,4 +174,4 @@ def _answered(state: Backoff, now: datetime, *, is_clean: bool) -> Backoff:
     since = min(state.connected_at or now, now)
     if is_clean and (now - since).total_seconds() >= probation_s(state.flaps):
         return Backoff(recovered_at=now, flaps=state.flaps)
-    return replace(state, next_look_at=None, connected_at=since)
+    return replace(state, next_look_at=None, connected_at=since, watched_s=0.0)

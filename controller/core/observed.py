@@ -162,7 +162,8 @@ PERMANENT = frozenset({
 class NotObserved:
     """A look that showed nothing, and why in one sentence without secrets.
 
-    `retry_after`: before it the panel itself wants no other try. `at`: when the look ended.
+    `retry_after`: before it the panel itself wants no other try. `at`: when the look ended. `watched_s`:
+    seconds since the end of the look before, which failed too and was this controller's own; 0 without one.
     """
 
     node: NodeName
@@ -170,6 +171,7 @@ class NotObserved:
     message: str
     retry_after: datetime | None = None
     at: datetime | None = None
+    watched_s: float = 0.0
 
 
 def client_secrets_of(client: ObservedClient) -> tuple[str, str, str]:

@@ -122,10 +122,13 @@ def status_unseen(
     if seen.reason is NotSeen.CREDENTIALS_REFUSED:
         refused = target.fingerprint
     before = desired.status.backoff
-    after = next_backoff(before, ended_unseen(seen), seen.at or now, chance, seen.retry_after)
+    at = seen.at or now
+    after = next_backoff(
+        before, ended_unseen(seen), at, chance, seen.retry_after, watched_s=seen.watched_s
+    )
     held = keep_since(conditions, desired.status.conditions, now)
     if after is not before and kind is ConditionType.UNREACHABLE:
-        after = confirm_before_failover(after, held[-1].since or now, desired.policy, now)
+        after = confirm_before_failover(after, desired.policy, at)
     return replace(
         desired.status,
         conditions=held,

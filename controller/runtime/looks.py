@@ -40,6 +40,7 @@ class Looks:
         self._seen: dict[NodeName, tuple[datetime, float]] = {}
         self._waiting: defaultdict[NodeName, set[NodeName]] = defaultdict(set)
         self._wanted: set[NodeName] = set()
+        self._missed_s: dict[NodeName, float] = {}
 
     def turn_ended(self, node: NodeName, at: datetime | None) -> frozenset[NodeName]:
         """Note whether a turn saw its node well.
@@ -56,9 +57,17 @@ class Looks:
             self._seen.pop(node, None)
         else:
             self._seen[node] = at, self._clock.monotonic()
+            self._missed_s.pop(node, None)
             freed = self._waiting.pop(node, freed)
         wanted, self._wanted = self._wanted, set()
         return frozenset(freed | wanted)
+
+    def missed(self, node: NodeName) -> float:
+        """Note the end of a look that failed; returns the seconds since the one before, 0 without one."""
+        now_s = self._clock.monotonic()
+        before_s = self._missed_s.get(node, now_s)
+        self._missed_s[node] = now_s
+        return now_s - before_s
 
     def seen_at(self, node: NodeName) -> datetime | None:
         """Until when what is recorded of a node was confirmed by a look that is recent; None: by none."""

@@ -154,7 +154,7 @@ class Worker:
         self._brake = brake or Brake()
         self.sampler: Sampler | None = None
         self.waits: Waits = NoSteps()
-        self.looks: Looks | None = None
+        self.looks = Looks(lease, clock)
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -251,11 +251,10 @@ class Worker:
         if result.width:
             self._widths[turn.node] = result.width
         await self._sample(turn, result)
-        if self.looks is not None:
-            # What a turn with writes recorded last, no look has confirmed yet.
-            at = turn.started_at if result.sent else self._clock.now()
-            seen = isinstance(turn.look, Observation) and result.trusted
-            self._records.release(self.looks.turn_ended(turn.node, at if seen else None))
+        # What a turn with writes recorded last, no look has confirmed yet.
+        at = turn.started_at if result.sent else self._clock.now()
+        seen = isinstance(turn.look, Observation) and result.trusted
+        self._records.release(self.looks.turn_ended(turn.node, at if seen else None))
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
             await self._records.record_cycle(values, result.sent)
@@ -324,7 +323,8 @@ class Worker:
         look = turn.look = await self._look(turn)
         if isinstance(look, NotObserved):
             # The pause begins when the try is over, however long it took.
-            return replace(look, at=self._clock.now())
+            watched_s = self.looks.missed(turn.node) if turn.acts else 0.0
+            return replace(look, at=self._clock.now(), watched_s=watched_s)
         return look
 
     async def _look(self, turn: _Turn) -> Observation | NotObserved:

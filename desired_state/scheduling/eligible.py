@@ -42,7 +42,8 @@ class NodeState:
 
     `conditions`: those that hold, as `Type/Reason`. `xray_running` None: nobody has looked yet, which
     does not keep keys off a new node. `unreachable_since`: None while its panel answers; `failures`: looks
-    in a row that failed; `next_look_at`: when the next one is due.
+    in a row that failed; `watched_s`: for how long a controller saw that, its own stops left out;
+    `next_look_at`: when the next one is due.
     """
 
     node: Node
@@ -51,6 +52,7 @@ class NodeState:
     load: NodeLoad = NodeLoad()
     unreachable_since: datetime | None = None
     failures: int = 0
+    watched_s: float = 0.0
     next_look_at: datetime | None = None
 
 
@@ -130,12 +132,15 @@ def failover_at(state: NodeState, policy: Policy) -> datetime | None:
 
 
 def is_given_up(state: NodeState, policy: Policy, now: datetime) -> bool:
-    """Tell whether a node has been out of reach for so long that its keys are to live elsewhere.
+    """Tell whether a node was seen out of reach for so long that its keys are to live elsewhere.
 
-    It is not where nobody has looked for longer than that: after a stop the controller looks first.
+    What counts is the time between failed looks of a controller: a node that fell before a stop of hours is
+    not given up on one look after it. Nor is it where nobody has looked for longer than that lately.
     """
     due = failover_at(state, policy)
     if due is None or due > now or state.failures < CONFIRMED_BY:
+        return False
+    if state.watched_s < policy.failover_after_s:
         return False
     next_look = state.next_look_at
     return next_look is None or now - next_look <= timedelta(seconds=policy.failover_after_s) + LATE

@@ -28,6 +28,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
             NodeStatusRow.conditions,
             NodeStatusRow.xray,
             NodeStatusRow.failures,
+            NodeStatusRow.watched_s,
             NodeStatusRow.next_look_at,
             NodeStatusRow.traffic_rate_bps,
             NodeStatusRow.cpu_share,
@@ -39,7 +40,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
     if failures:
         query = query.where(NodeStatusRow.failures >= failures)
     states = []
-    for row, conditions, xray, failed, due, *load in await session.execute(query):
+    for row, conditions, xray, failed, watched_s, due, *load in await session.execute(query):
         node = node_from(row)
         states.append(
             NodeState(
@@ -49,6 +50,7 @@ async def read_node_states(session: AsyncSession, *, failures: int = 0) -> tuple
                 load=_load(node, *load),
                 unreachable_since=_unreachable_since(conditions or []),
                 failures=failed or 0,
+                watched_s=watched_s or 0.0,
                 next_look_at=due,
             )
         )

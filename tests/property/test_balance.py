@@ -26,7 +26,7 @@ EVERYWHERE = Balance((Wish(1),))
 
 def a_node(name: str, keys: int | None = None, **changes: object) -> NodeState:
     """Make a node that takes keys."""
-    of_state = {"conditions", "unreachable_since", "failures", "load"}
+    of_state = {"conditions", "unreachable_since", "failures", "watched_s", "load"}
     state = {field: value for field, value in changes.items() if field in of_state}
     draining = bool(changes.pop("draining", False))
     spec = {field: value for field, value in changes.items() if field not in of_state}
@@ -215,26 +215,29 @@ def test_keys_leave_no_node_when_nobody_else_has_room(counts, room) -> None:
 
 
 FALLEN = st.builds(
-    lambda ago, failures: {
+    lambda ago, failures, watched_s: {
         "conditions": ("Unreachable/Timeout",),
         "unreachable_since": NOW - timedelta(seconds=ago),
         "failures": failures,
+        "watched_s": watched_s,
     },
     st.sampled_from([0, 59, 60, 600]),
     st.sampled_from([1, 2, 9]),
+    st.sampled_from([0.0, 59.0, 60.0, 600.0]),
 )
 
 
 @given(st.integers(1, 9), FALLEN)
 def test_keys_leave_a_dead_node_only_after_its_time_and_wait_for_nothing(number, fallen) -> None:
-    """Twice looked at in vain, and long enough: elsewhere at once, and a debt is left behind."""
+    """Twice looked at in vain, and watched for long enough: elsewhere at once, and a debt is left behind."""
     nodes = [a_node("n0", **fallen), a_node("n1"), a_node("n2")]
     keys = [a_key(i) for i in range(number)]
 
     result = place_keys(keys, nodes, spread([number, 0, 0], ["n0", "n1", "n2"]),
                         policies=(FREE,), now=NOW)  # fmt: skip
 
-    is_due = fallen["failures"] >= 2 and NOW - fallen["unreachable_since"] >= timedelta(minutes=1)
+    long_ago = NOW - fallen["unreachable_since"] >= timedelta(minutes=1)
+    is_due = fallen["failures"] >= 2 and long_ago and fallen["watched_s"] >= 60
     assert (number if is_due else 0) == len(result.ended)
     assert all(p.leaving is DeleteReason.FAILED_OVER for p in result.ended)
     assert all(p.replaces is None for p in result.added)
@@ -248,6 +251,7 @@ def test_a_node_that_flaps_gets_nothing_back_and_loses_nothing_more(number) -> N
         "conditions": ("Unreachable/Timeout",),
         "unreachable_since": NOW - timedelta(minutes=5),
         "failures": 3,
+        "watched_s": 300.0,
     }
     keys = [a_key(i) for i in range(number)]
     after, _ = run(
@@ -264,7 +268,7 @@ def test_a_node_that_flaps_gets_nothing_back_and_loses_nothing_more(number) -> N
 
 
 def test_what_waits_for_a_dead_node_waits_no_more() -> None:
-    dead = {"conditions": ("Unreachable/Timeout",), "failures": 2}
+    dead = {"conditions": ("Unreachable/Timeout",), "failures": 2, "watched_s": 3600.0}
     nodes = [a_node("n0", unreachable_since=NOW - timedelta(minutes=2), **dead), a_node("n1")]
     leaving = Placement("k0000", "n0", "earlier", leaving=DeleteReason.MOVED)
     waiting = Placement("k0000", "n1", "moved from n0", replaces="n0")
@@ -275,7 +279,7 @@ def test_what_waits_for_a_dead_node_waits_no_more() -> None:
 
 
 def test_a_key_that_lives_everywhere_leaves_a_drained_node_and_no_dead_one() -> None:
-    dead = {"conditions": ("Unreachable/Timeout",), "failures": 2}
+    dead = {"conditions": ("Unreachable/Timeout",), "failures": 2, "watched_s": 3600.0}
     key, placed = a_key(0, count=None), spread([1, 0], ["n0", "n1"])
     both = (*placed, Placement("k0000", "n1", "earlier"))
 

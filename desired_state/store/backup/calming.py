@@ -55,7 +55,7 @@ async def _begin_falls_anew(session: AsyncSession, now: datetime) -> None:
     """Count from now how long nodes are out of reach: what came in between, nobody here has seen."""
     for row in await session.scalars(select(NodeStatusRow)):
         if any(one["type"] == _LOST for one in row.conditions):
-            row.failures, row.connected_at, row.next_look_at = 0, None, now
+            row.failures, row.watched_s, row.connected_at, row.next_look_at = 0, 0.0, None, now
             row.conditions = [
                 one | {"since": now.isoformat()} if one["type"] == _LOST else one
                 for one in row.conditions

@@ -25,7 +25,8 @@ class NodeStatusRow(StatusRow):
     `bound_guid`, `match_digest`, `bound_at`: the binding; `bound_at` None before the first one.
     The back-off: `failures` looks in a row, `next_look_at`; `connected_at` since when it answers again
     without being recovered, `recovered_at` the last time it was, `flaps` how often it fell soon after,
-    `tried_revision` of desired state at the last look that failed.
+    `tried_revision` of desired state at the last look that failed, `watched_s` seconds for which a controller
+    saw it fail.
     `certificate_until`: when the certificate of its panel's TLS ends.
     Its load, smoothed: `traffic_rate_bps` bytes a second up and down; `cpu_share`, `memory_share` of its
     host as parts of 1, None where the panel never said; `sampled_at` when one of them last changed.
@@ -56,6 +57,7 @@ class NodeStatusRow(StatusRow):
     recovered_at: Mapped[datetime | None]
     flaps: Mapped[int] = mapped_column(default=0)
     tried_revision: Mapped[int] = mapped_column(default=0)
+    watched_s: Mapped[float] = mapped_column(default=0.0)
     certificate_until: Mapped[datetime | None]
     traffic_rate_bps: Mapped[int] = mapped_column(default=0)
     cpu_share: Mapped[float | None]

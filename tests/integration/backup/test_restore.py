@@ -230,7 +230,7 @@ async def test_no_node_is_given_up_on_what_the_backup_says_of_it(
     now = sqlite_store.clock.now()
     since = now - timedelta(minutes=1)
     fallen = rows.condition("Unreachable", "Timeout", since)
-    await rows.replace_status(sqlite_store, NL1, fallen, failures=2)
+    await rows.replace_status(sqlite_store, NL1, fallen, failures=2, watched_s=3600.0)
     later = now + timedelta(hours=20)
     at_risk = await given_up(sqlite_store, later)
     backup = await back_up(sqlite_store, tmp_path)

@@ -214,16 +214,14 @@ async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
         await fleet.controller.place()
         at_once = await given_up(fleet.controller.store, clock.now())
         pass_time(fleet, clock, 300)
-        await fleet.controller.place()
+        await fleet.reconcile("one")
         then = await given_up(fleet.controller.store, clock.now())
 
         assert (frozenset(), {"one"}) == (at_once, {node for node, _ in then})
 
 
-async def test_after_a_long_stop_no_node_is_given_up_before_it_was_looked_at_again(
-    tmp_path, monkeypatch, clock
-):
-    """Hours in which nobody looked: it may be back for long."""
+async def test_a_stop_of_the_controller_counts_for_no_failover(tmp_path, monkeypatch, clock):
+    """Hours in which nobody looked, and one look in vain: it may have fallen this very moment."""
     quick = Policy(failover_after_s=300)
     async with opened(
         tmp_path, monkeypatch, clock, quick, one=Wanted("3.6.0"), two=Wanted("3.6.0"),
@@ -239,9 +237,16 @@ async def test_after_a_long_stop_no_node_is_given_up_before_it_was_looked_at_aga
             unseen = await again.controller.place()
             before = await given_up(store, clock.now())
             await again.reconcile("one")
+            on_one_look = await given_up(store, clock.now())
+            pass_time(fleet, clock, 200)
+            await again.reconcile("one")
+            too_soon = await given_up(store, clock.now())
+            pass_time(fleet, clock, 100)
+            await again.reconcile("one")
             after = await given_up(store, clock.now())
 
         assert ((), frozenset()) == (unseen.ended, before)
+        assert (frozenset(), frozenset()) == (on_one_look, too_soon)
         assert {"one"} == {node for node, _ in after}
 
 

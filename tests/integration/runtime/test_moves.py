@@ -49,7 +49,7 @@ async def fall(store, node, *, minutes=0, failures=2, next_look_at=None):
     since = store.clock.now() - timedelta(minutes=minutes)
     await rows.replace_status(
         store, node, rows.condition("Unreachable", "Timeout", since),
-        failures=failures, next_look_at=next_look_at,
+        failures=failures, watched_s=60.0 * minutes, next_look_at=next_look_at,
     )  # fmt: skip
 
 

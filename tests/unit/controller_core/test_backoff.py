@@ -177,17 +177,49 @@ def test_enough_clean_cycles_always_recover(flaps, draw):
 
 @pytest.mark.parametrize(
     ("next_s", "failover_s", "expected_s"),
-    [(300, 600, 300), (300, 120, 118), (300, 0, 300), (300, 1, 300), (None, 120, None)],
-    ids=["soon enough", "brought forward", "never given up", "too late for it", "never tried"],
+    [(300, 600, 300), (300, 120, 90.2), (300, 0, 300), (300, 30, 300), (None, 120, None)],
+    ids=["soon enough", "brought forward", "never given up", "given up", "never tried"],
 )
 def test_a_node_is_looked_at_once_more_before_it_is_given_up(next_s, failover_s, expected_s):
-    """Two seconds before, so that its keys do not move on the word of an old look."""
+    """When it will have been seen failing for long enough: it was for 30 s by now."""
 
     def at(seconds):
         return None if seconds is None else NOW + timedelta(seconds=seconds)
 
-    state = Backoff(failures=3, next_look_at=at(next_s))
+    state = Backoff(failures=3, next_look_at=at(next_s), watched_s=30.0)
 
-    found = confirm_before_failover(state, NOW, Policy(failover_after_s=failover_s), NOW)
+    found = confirm_before_failover(state, Policy(failover_after_s=failover_s), NOW)
 
     assert replace(state, next_look_at=at(expected_s)) == found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Ended.LOST, Ended.LOST, Ended.LOST, Ended.CONNECTED]),
+            st.floats(0, 900),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_only_time_between_failed_looks_of_one_controller_counts_as_watched(steps):
+    """A stop of the controller, however long, and an answer in between add nothing."""
+    state, now, watched_s, fails = Backoff(), NOW, 0.0, False
+    for ended, gap_s, was_stopped in steps:
+        now += timedelta(seconds=gap_s, hours=20 if was_stopped else 0)
+        seen_s = 0.0 if was_stopped or not fails else gap_s
+        state = next_backoff(state, ended, now, 0.5, watched_s=seen_s)
+        watched_s = watched_s + seen_s if ended is Ended.LOST and fails else 0.0
+        fails = ended is Ended.LOST
+
+        assert pytest.approx(watched_s) == state.watched_s
+
+
+def test_a_process_that_stood_still_adds_no_more_than_the_longest_pause():
+    """Stopped by a signal it has a clock that went on, and saw nothing."""
+    fallen = next_backoff(Backoff(), Ended.LOST, NOW, 0.5)
+
+    later = next_backoff(fallen, Ended.LOST, NOW, 0.5, watched_s=20 * 3600.0)
+
+    assert 1050.0 == later.watched_s
