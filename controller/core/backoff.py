@@ -33,7 +33,7 @@ FIRST_PROBATION_S, LONGEST_PROBATION_S = 60.0, 600.0
 CONFIRM_AFTER = timedelta(seconds=0.2)
 """The look that a failover waits for comes so long after it would be due, so that it counts in full."""
 LATE_S = 60.0
-"""A look may come so much later than the longest pause; what is more was no watch: the process stood still."""
+"""A look may come so much later than the longest pause; more was no watch: the process stood still."""
 _MOST_FLAPS = 5
 """From here on the probation grows no more."""
 
@@ -88,6 +88,7 @@ def next_backoff(
     now: datetime,
     draw: float,
     not_before: datetime | None = None,
+    *,
     watched_s: float = 0.0,
 ) -> Backoff:
     """Decide what a turn changes.
