@@ -122,14 +122,19 @@ async def test_a_writer_that_waits_too_long_gives_up(
 
 
 async def test_a_cancelled_reader_leaves_a_connection_that_can_write(store: Store) -> None:
-    async def read_for_ever() -> None:
+    async def read_for_ever(has_read: asyncio.Event) -> None:
         async with store.reading() as session:
             await session.execute(select(TariffRow))
+            has_read.set()
             await asyncio.sleep(3600)
 
     for number in range(8):
-        reader = asyncio.create_task(read_for_ever())
-        await asyncio.sleep(0.02)
+        has_read = asyncio.Event()
+        reader = asyncio.create_task(read_for_ever(has_read))
+        if number % 2:  # Every other one is cancelled wherever it is by then.
+            await has_read.wait()
+        else:
+            await asyncio.sleep(0.01)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader
@@ -139,15 +144,18 @@ async def test_a_cancelled_reader_leaves_a_connection_that_can_write(store: Stor
 
 
 async def test_a_cancelled_writer_writes_nothing_and_lets_the_next_one_in(store: Store) -> None:
+    has_written = asyncio.Event()
+
     async def write_for_ever() -> None:
         async with begin(store, "test") as work:
             revision = await work.revise()
             work.session.add(TariffRow(name="never", spec={}, revision=revision))
             await work.session.flush()
+            has_written.set()
             await asyncio.sleep(3600)
 
     writer = asyncio.create_task(write_for_ever())
-    await asyncio.sleep(0.1)
+    await has_written.wait()
     writer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writer
@@ -228,7 +236,7 @@ async def test_postgres_is_told_of_a_wake_up_with_its_commit(postgres_template: 
             with psycopg.connect(url, autocommit=True) as listener:
                 listener.execute(f"LISTEN {CHANNEL}")
                 await write(store, "a")
-                told = next(listener.notifies(timeout=10, stop_after=1))
+                told = next(listener.notifies(timeout=60, stop_after=1))
             async with store.reading() as session:
                 revision = await session.scalar(select(func.max(WakeRow.revision)))
     finally:
@@ -272,7 +280,7 @@ PROGRAM = """
 
     async def main():
         try:
-            await asyncio.wait_for(use(), 0.3 if "query" in ending else 30)
+            await asyncio.wait_for(use(), 0.3 if "query" in ending else 120)
         except TimeoutError:
             return 4
         except LookupError:
@@ -293,7 +301,7 @@ def test_a_process_that_used_the_store_comes_to_its_end(databases: Databases, en
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), ending],
         env=environment,
-        timeout=60,
+        timeout=200,
         check=False,
         capture_output=True,
     )

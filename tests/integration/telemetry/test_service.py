@@ -1,9 +1,11 @@
 """A whole service over simulated panels: what it exposes, what it tells, and that neither holds a secret."""
 
 import asyncio
+import os
 import socket
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,10 +24,17 @@ from tests.tools import PROMTOOL, needs_promtool
 SECRET = "the secret that signs webhooks"
 
 
+NOBODY = "http://127.0.0.1:1"
+PORTS = count(10_000 + os.getpid() * 13 % 20_000)
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Find a port below those that the system gives to whoever connects: none of them takes it meanwhile."""
+    for port in PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no end of numbers")
 
 
 @asynccontextmanager
@@ -124,7 +133,7 @@ async def test_promtool_accepts_what_a_working_service_exposes(tmp_path, monkeyp
 
 async def test_a_dead_panel_and_its_return_reach_the_webhook(tmp_path, monkeypatch):
     async with open_all(tmp_path, monkeypatch) as (fleet, hook, _):
-        await fleet.declare("two", url=f"http://127.0.0.1:{free_port()}/")
+        await fleet.declare("two", url=f"{NOBODY}/")
         (first,) = await eventually(lambda: list(hook.accepted.values()))
         await fleet.declare("two", url=fleet["two"].url)
         first, second = await eventually(lambda: two_of(hook.accepted))
@@ -145,7 +154,7 @@ async def test_nothing_that_is_told_holds_a_secret(tmp_path, monkeypatch, capsys
         await fleet.issue(2)
         await eventually(lambda: len(fleet["two"].ours()) == 2)
         records = [*fleet["one"].clients().values(), *fleet["two"].clients().values()]
-        await fleet.declare("two", url=f"http://127.0.0.1:{free_port()}/secret-base-path/")
+        await fleet.declare("two", url=f"{NOBODY}/secret-base-path/")
         await eventually(lambda: hook.accepted)
         text, _ = await scrape(client)
         told = text + repr(hook.requests) + await stored(fleet) + "".join(capsys.readouterr())
