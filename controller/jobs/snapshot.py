@@ -28,6 +28,7 @@ from desired_state.queries.capacity import read_capacity
 from desired_state.store.convert import node_from
 from desired_state.store.engine import Store
 from desired_state.store.journal_states import may_exist
+from desired_state.store.tables.adoption import AdoptionRow
 from desired_state.store.tables.desired import (
     KeyGenerationRow,
     KeyRow,
@@ -43,6 +44,7 @@ _KEY = cast("Table", KeyRow.__table__)
 _SEED = cast("Table", KeyGenerationRow.__table__)
 _HERE = cast("Table", PlacementRow.__table__)
 _NEXT = _HERE.alias("successor")
+_ADOPTION = cast("Table", AdoptionRow.__table__)
 SILENT_S = 900.0
 """Three times as long as whoever follows a source of manifests lets pass between two signs of life."""
 MISSED_BEATS = 3
@@ -104,6 +106,8 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
         lost = [n.name for n in declared if _is_out_of_reach(status.get(n.name))]
         debts = await _debts(connection, lost)
         wanted = await _wanted(connection, lost)
+        leaving = await _leaving(connection)
+        adopted = await _adopted(connection)
         sources = await _sources(session, now)
         capacity = await read_capacity(session, now)
         backups = await read_backups(session, now)
@@ -115,6 +119,8 @@ async def read_fleet(store: Store, now: datetime) -> FleetSnapshot:
             wanted_revision=Revision(max(node.revision, woken.get(node.name, 0))),
             **_stored(status.get(node.name), wanted.get(node.name, {})),
             **debts.get(node.name, {}),
+            **leaving.get(node.name, {}),
+            adopted=adopted.get(node.name, 0),
         )
         for node in declared
     )
@@ -210,6 +216,32 @@ async def _debts(
     return {
         node: {"debt": len(owed), "debt_since": min(owed.values())} for node, owed in emails.items()
     }
+
+
+async def _leaving(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
+    """How many keys are on their way off each node, and since when the oldest."""
+    query = (
+        select(_HERE.c.node, func.count(), func.min(_HERE.c.leaving_at))
+        .where(_HERE.c.leaving.is_not(None))
+        .group_by(_HERE.c.node)
+    )
+    rows = await connection.execute(query)
+    return {node: {"leaving": count, "leaving_since": since} for node, count, since in rows}
+
+
+async def _adopted(connection: AsyncConnection) -> dict[str, int]:
+    """How many clients of each node were taken over, and stand for the present generation of a key."""
+    query = (
+        select(_ADOPTION.c.node, func.count())
+        .join(_KEY, _KEY.c.id == _ADOPTION.c.key_id)
+        .where(
+            _ADOPTION.c.released_at.is_(None),
+            _KEY.c.deleted_at.is_(None),
+            _KEY.c.generation == _ADOPTION.c.generation,
+        )
+        .group_by(_ADOPTION.c.node)
+    )
+    return {str(node): int(count) for node, count in await connection.execute(query)}
 
 
 async def _wanted(

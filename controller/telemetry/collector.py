@@ -102,6 +102,20 @@ def _debt_age(node: SeenNode, now: datetime) -> Samples:
     yield (), _age(node.debt_since, now)
 
 
+def _leaving(node: SeenNode, now: datetime) -> Samples:
+    del now
+    yield (), float(node.leaving)
+
+
+def _leaving_age(node: SeenNode, now: datetime) -> Samples:
+    yield (), _age(node.leaving_since, now)
+
+
+def _adopted(node: SeenNode, now: datetime) -> Samples:
+    del now
+    yield (), float(node.adopted)
+
+
 def _drift(node: SeenNode, now: datetime) -> Samples:
     del now
     reasons = {c.reason for c in node.holding("Drifted")}
@@ -151,6 +165,10 @@ _STORED: tuple[tuple[str, str, tuple[str, ...], Describe], ...] = (
     ("x3fleet_keys", "Clients of a node by state, as last seen.", ("state",), _keys),
     ("x3fleet_delete_debt", "Deletes owed on a node that cannot be reached.", (), _debt),
     ("x3fleet_delete_debt_age_seconds", "Age of the oldest delete owed there.", (), _debt_age),
+    ("x3fleet_keys_leaving", "Keys on their way off a node.", (), _leaving),
+    ("x3fleet_keys_leaving_age_seconds", "Age of the oldest of them.", (), _leaving_age),
+    ("x3fleet_adopted_clients", "Clients of a node that were taken over and serve keys.", (),
+     _adopted),
     ("x3fleet_drift_objects", "What differs though nobody asked for it.", ("kind",), _drift),
     ("x3fleet_plan_blocked", "1 where a guard withholds something.", ("reason",), _blocked),
     ("x3fleet_plan_pending_approval_seconds", "How long a set waits for a person.", (),

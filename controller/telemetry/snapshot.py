@@ -39,7 +39,8 @@ class SeenNode:
 
     `wanted_revision`: the newest that concerns it; `observed_revision`: as stored, which a turn that
     finds nothing to do does not renew.
-    `debt`: deletes owed while its panel cannot be reached; `debt_since`: the oldest of them.
+    `debt`: deletes owed while its panel cannot be reached; `debt_since`: the oldest of them. `leaving`: keys
+    on their way off it, reached or not; `leaving_since`: the oldest. `adopted`: clients taken over.
     """
 
     name: NodeName
@@ -56,6 +57,9 @@ class SeenNode:
     certificate_until: datetime | None = None
     debt: int = 0
     debt_since: datetime | None = None
+    leaving: int = 0
+    leaving_since: datetime | None = None
+    adopted: int = 0
 
     def holding(self, *types: str) -> tuple[SeenCondition, ...]:
         """Conditions of these types that hold."""

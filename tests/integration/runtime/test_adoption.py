@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from controller.jobs.snapshot import read_fleet
 from desired_state.commands import adoption, keys
 from desired_state.commands.adoption_facts import AdoptionWish
 from desired_state.model.ids import NodeName
@@ -98,11 +99,14 @@ async def test_a_rotated_adopted_key_is_deleted_proved_gone_and_only_then_create
     await adopt(fleet)
     await fleet.reconcile()
     found = await keys_by_email(fleet)
+    before = (await read_fleet(fleet.controller.store, fleet.controller.clock.now())).nodes[0]
     fleet.forget_requests()
 
     await fleet.rotate(found["Ivan"])
     report = await fleet.reconcile()
 
+    after = (await read_fleet(fleet.controller.store, fleet.controller.clock.now())).nodes[0]
+    assert (2, 1) == (before.adopted, after.adopted)
     clients = fleet["one"].clients()
     assert report.in_sync
     assert "Ivan" not in clients

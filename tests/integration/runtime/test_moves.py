@@ -76,6 +76,9 @@ async def test_a_drain_ends_every_placement_and_each_new_one_waits_for_it(fleet)
         moves = await list_moves(session, fleet.clock.now())
 
     assert ([], dict.fromkeys(leaving, "drained")) == await on(fleet, NL1)
+    seen = {one.name: one for one in (await read_fleet(fleet, fleet.clock.now())).nodes}
+    assert (len(leaving), fleet.clock.now()) == (seen[NL1].leaving, seen[NL1].leaving_since)
+    assert (0, None) == (seen[NL2].leaving, seen[NL2].leaving_since)
     assert sorted(leaving + stayed) == (await on(fleet, NL2))[0]
     assert {NL1} == {p.replaces for p in summary.added}
     assert not again.changed

@@ -161,6 +161,14 @@ def test_the_back_off_counts_down(shown):
     assert 0.0 == shown.get("x3fleet_node_backoff_seconds", TWO)
 
 
+def test_keys_on_their_way_have_a_count_and_an_age_and_adopted_clients_a_count(shown):
+    shown.show(SeenNode(ONE, leaving=3, leaving_since=START - timedelta(hours=1), adopted=7))
+
+    assert 3.0 == shown.get("x3fleet_keys_leaving")
+    assert 3600.0 == shown.get("x3fleet_keys_leaving_age_seconds")
+    assert 7.0 == shown.get("x3fleet_adopted_clients")
+
+
 def test_debts_have_a_count_and_an_age(shown):
     shown.show(SeenNode(ONE, debt=4, debt_since=START - timedelta(days=1)))
 
