@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.telemetry import events, metrics
+from controller.telemetry.exposition import encoder_for
 from desired_state.model.errors import ConfigError, X3FleetError
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ def make_app(exposition: Exposition, health: Health) -> Starlette:
     async def show_metrics(request: Request) -> Response:
         for prepare in exposition.prepare:
             await _prepare(prepare)
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = encoder_for(request.headers.get("Accept", ""))
         # In a thread: thousands of series of a large fleet would hold up turns.
         body = await asyncio.to_thread(encode, exposition.registry)
         return Response(body, headers={"Content-Type": content_type})

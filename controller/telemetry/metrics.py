@@ -18,6 +18,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from controller.telemetry.labels import (
     ACTIONS,
@@ -34,6 +35,7 @@ from controller.telemetry.labels import (
     VERBS,
     Answer,
 )
+from controller.telemetry.node_series import NodeSeries
 
 # A second series beside each counter, which says when it was made: nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
@@ -60,6 +62,14 @@ def _counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
 
 def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
     return Gauge(name, text, tuple(labels), registry=REGISTRY)
+
+
+def _node_counter(name: str, text: str, labels: Iterable[str]) -> NodeSeries:
+    return NodeSeries(CounterMetricFamily, name, text, labels, REGISTRY)
+
+
+def _node_gauge(name: str, text: str, labels: Iterable[str]) -> NodeSeries:
+    return NodeSeries(GaugeMetricFamily, name, text, labels, REGISTRY)
 
 
 def _histogram(
@@ -117,7 +127,7 @@ QUEUE_LONGEST = _gauge(
 
 # -- panels: `node` finds the broken one, `verb` the slow kind of call --------------------------------
 
-PANEL_REQUESTS = _counter(
+PANEL_REQUESTS = _node_counter(
     "x3fleet_panel_requests_total",
     "Calls to panels by what became of them.",
     ("node", "verb", "result"),
@@ -129,12 +139,12 @@ PANEL_REQUEST_TIME = _histogram(
     # No node: 200 of them would make 28,000 series; each node has a gauge instead.
     ("verb",),
 )
-PANEL_LATENCY = _gauge(
+PANEL_LATENCY = _node_gauge(
     "x3fleet_panel_latency_seconds",
     "Moving average of the duration of a node's calls.",
     ("node", "verb"),
 )
-ACTIONS_DONE = _counter(
+ACTIONS_DONE = _node_counter(
     "x3fleet_actions_total", "Clients acted upon.", ("node", "action", "result")
 )
 RATE_LIMITER_TIME = _histogram(
@@ -167,7 +177,7 @@ ROTATION_GAP = _histogram(
 UNSCHEDULABLE_KEYS = _gauge(
     "x3fleet_unschedulable_keys", "Keys that no node may carry.", ("reason",)
 )
-DRIFT_HEALED = _counter(
+DRIFT_HEALED = _node_counter(
     "x3fleet_drift_healed_total", "Differences nobody asked for, written over.", ("node",)
 )
 DRIFT_AGE = _histogram(
@@ -249,7 +259,7 @@ def start_node(node: str) -> None:
 def forget_node(node: str) -> None:
     """Let every series of a removed node vanish."""
     for metric in (PANEL_REQUESTS, PANEL_LATENCY, ACTIONS_DONE, DRIFT_HEALED):
-        metric.remove_by_labels({"node": node})
+        metric.forget(node)
     for known in [pair for pair in _latencies if pair[0] == node]:
         del _latencies[known]
 
