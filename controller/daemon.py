@@ -21,6 +21,7 @@ from controller.runtime.errors import HolderKind
 from controller.runtime.folding import Folding
 from controller.runtime.inventory import Inventories
 from controller.runtime.jobs_loop import Jobs
+from controller.runtime.memory import give_back, share_heaps
 from controller.runtime.probing import Probing
 from controller.runtime.queue import Priority, WorkQueue
 from controller.runtime.requests import Requests
@@ -129,6 +130,7 @@ class Daemon:
             AlreadyRunning: another controller holds the database; names it.
             StoreError: the database failed before anything was begun.
         """
+        share_heaps()
         async with self.controller.authority(HolderKind.DAEMON):
             await self._begin()
             supervisor = self._start()
@@ -279,6 +281,7 @@ class Daemon:
             .outerjoin(NODE_STATUS, NODE_STATUS.c.node == NodeRow.name)
             .order_by(NodeRow.name)
         )
+        give_back()
         held = self.controller.lease.nodes()
         async with self.controller.store.reading() as session:
             rows = (await session.execute(query)).all()

@@ -104,7 +104,8 @@ def limits_of(subscription: Subscription, base_bytes: int, policy: Policy, now: 
         enable=ended is None,
         ended=ended,
         expiry_ms=expiry_with_margin(subscription.valid_until, policy.expiry_margin_s),
-        total_bytes=0 if quota is None else base_bytes + quota,
+        # Without a base the very same number: one object for all keys of a quota.
+        total_bytes=base_bytes + quota if base_bytes and quota is not None else quota or 0,
         limit_ip=subscription.devices or 0,
     )
 

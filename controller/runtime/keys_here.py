@@ -97,10 +97,15 @@ NOTHING_MORE = Overlay()
 
 @dataclass(slots=True)
 class _Reading:
-    """One reading: what is known by now. `names`: of keys, as the journal holds them already."""
+    """One reading: what is known by now. `names`: of keys, as the journal holds them already.
+
+    `tariffs`, `quotas`: those that were met, so that subscriptions share them.
+    """
 
     node: NodeName
     names: dict[str, KeyId] = field(default_factory=dict)
+    tariffs: dict[str, TariffName] = field(default_factory=dict)
+    quotas: dict[int | None, int | None] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     owners: dict[str, Subscription] = field(default_factory=dict)
     keys: dict[str, KeyOnNode] = field(default_factory=dict)
@@ -119,9 +124,9 @@ class _Reading:
         if subscription is None:
             subscription = Subscription(
                 SubscriptionId(owner),
-                TariffName(tariff or ""),
+                self.tariffs.setdefault(tariff or "", TariffName(tariff or "")),
                 until,
-                quota,
+                self.quotas.setdefault(quota, quota),
                 devices,
                 bool(suspended),
                 self.used.get(owner, 0),
