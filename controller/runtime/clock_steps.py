@@ -1,9 +1,10 @@
 """Notices that the wall clock was set, and has what waits by it go on waiting as long as before.
 
 Moments are stored by the wall clock, since they outlive the process; how much of it has really passed is
-told by a clock that only grows. Callers: the worker (before each turn and each effect), the service
-(before keys are placed), retention. Not here: statements (`clock_shift`), delays in memory, which stand
-on the other clock anyway.
+told by a clock that only grows. That one is known to this process alone: of a step while none ran, only
+what it left ahead of us is brought back; what the rest may do is told in the runbook. Callers: the
+worker (before each turn and each effect), the service (before keys are placed), retention. Not here:
+statements (`clock_shift`), delays in memory, which stand on the other clock anyway.
 """
 
 import asyncio

@@ -50,7 +50,7 @@ class NodeSeries(Collector):
         registry: CollectorRegistry,
     ) -> None:
         self._family = family
-        self._name, self._text, self._labels = name, text, tuple(labels)
+        self._name, self._text, self._labelnames = name, text, tuple(labels)
         self._nodes: dict[str, dict[tuple[str, ...], Cell]] = {}
         registry.register(self)
 
@@ -68,11 +68,11 @@ class NodeSeries(Collector):
 
     def describe(self) -> list[Family]:
         """Name it, so that no other takes its name."""
-        return [self._family(self._name, self._text, labels=self._labels)]
+        return [self._family(self._name, self._text, labels=self._labelnames)]
 
     def collect(self) -> list[Family]:
         """Make the family as it is now; the event loop may go on counting meanwhile."""
-        family = self._family(self._name, self._text, labels=self._labels)
+        family = self._family(self._name, self._text, labels=self._labelnames)
         for node, cells in list(self._nodes.items()):
             for values, cell in list(cells.items()):
                 family.add_metric((node, *values), cell.value)
