@@ -211,7 +211,8 @@ def _present(
     present: tuple[ObservedInbound, ...],
     now: datetime,
 ) -> Standing:
-    if seen.protocol != spec.protocol:
+    is_named = seen.tag == spec.tag or seen.remark == spec.remark
+    if is_named and seen.protocol != spec.protocol:
         # Clients of another protocol log in with something else: all of them would be cut off.
         message = (
             f"inbound {seen.id} is {seen.protocol} instead of {spec.protocol}, and stays it: declare "
