@@ -10,7 +10,7 @@ JOBS   ?= 4
 PYTEST := X3FLEET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -p randomly --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 # Where the pytest runs of one target add up what they counted.
 TOTALS := $(CURDIR)/$(VENV)/test-totals.json
-SUITES := tests --ignore=tests/e2e
+SUITES := tests --ignore=tests/e2e --ignore=tests/architecture
 E2E    := $(wildcard tests/e2e/test_*.py)
 
 # Some machines forbid it; hundreds of processes would compile all they load, each for itself.
@@ -48,7 +48,7 @@ demo-fleet: setup ## twenty simulated panels under the service: death, wipe, dra
 
 # The audit of hard-coded addresses is part of tests/architecture.
 check: rules ## format, rules, types, import contracts, Dockerfile, architecture, hard-code audit
-	$(PYTEST) -q tests/architecture
+	$(PYTEST) -q -n $(JOBS) --dist worksteal tests/architecture
 
 rules: setup
 	@$(MAKE) --no-print-directory -j 2 style types loads
@@ -68,9 +68,9 @@ loads:
 	X3FLEET_TEST_TOTALS= $(PYTEST) -q --collect-only tests >$(VENV)/collected.txt || { cat $(VENV)/collected.txt; exit 1; }
 
 test: export X3FLEET_TEST_TOTALS := $(TOTALS)
-test: setup ## the rules of make check, then every test but the slow ones; prints how many, and the fault plans
+test: setup ## make check, then every test but the slow ones; prints how many, and the fault plans
 	@rm -f $(TOTALS)
-	$(MAKE) --no-print-directory rules
+	$(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory suites
 	$(MAKE) --no-print-directory e2e
 
