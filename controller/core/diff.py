@@ -47,10 +47,26 @@ def is_proved(wanted: Wanted, row: JournalRow) -> bool:
     )
 
 
-def is_settled(wanted: Wanted, row: JournalRow, client: ObservedClient) -> bool:
+def credentials_of(row: JournalRow, client: ObservedClient) -> int:
+    """Hash what a client logs in with and what its row expects: the same while both are the same.
+
+    64 bits that are keyed anew in every process: to be remembered, never stored.
+    """
+    return hash((client.uuid, client.password, client.auth, row.secrets_digest))
+
+
+def is_settled(
+    wanted: Wanted, row: JournalRow, client: ObservedClient, *, as_compared: bool = False
+) -> bool:
     """Tell at once that a client is ours, proved before, and differs in nothing.
 
     What a converged node shows 500 times a look. False says nothing: the careful way tells.
+
+    Args:
+        wanted: how it should be.
+        row: its row of the journal.
+        client: as the look shows it.
+        as_compared: its credentials are those that were found equal before (`credentials_of`).
     """
     shape = wanted.shape
     return (
@@ -64,7 +80,7 @@ def is_settled(wanted: Wanted, row: JournalRow, client: ObservedClient) -> bool:
         and not client.reset
         and (not client.tg_id or wanted.adopted is not None)
         and is_proved(wanted, row)
-        and not _secrets_differ(wanted, row, client)
+        and (as_compared or not _secrets_differ(wanted, row, client))
     )
 
 

@@ -10,7 +10,7 @@ from controller.core import memo
 from controller.core.adopted import taken_over
 from controller.core.binding import survey_inbounds
 from controller.core.desired import Desired
-from controller.core.diff import Difference, diff_client, is_proved, is_settled
+from controller.core.diff import Difference, credentials_of, diff_client, is_proved, is_settled
 from controller.core.effects import Taken, Verb
 from controller.core.expect import Wanted
 from controller.core.memo import Wants
@@ -67,7 +67,7 @@ class _Drawing:
         self._meet_unjournalled()
         wants = self._want()
         wanted, self.reasons = wants.by_email, wants.reasons
-        self._skip_equal(wanted)
+        self._skip_equal(wants)
         for email in self.unequal:
             self._compare_wanted(email, wanted[email])
         for email, row in self.rows.items():
@@ -97,15 +97,20 @@ class _Drawing:
             refused=wants.refused,
         )
 
-    def _skip_equal(self, wanted: dict[str, Wanted]) -> None:
+    def _skip_equal(self, wants: Wants) -> None:
         """Pass over clients that were proved as wanted before and still are: most of them, mostly."""
         self.unequal: list[str] = []
-        rows, seen = self.rows, self.seen
-        for email, want in wanted.items():
+        rows, seen, compared = self.rows, self.seen, wants.compared
+        for at, (email, want) in enumerate(wants.by_email.items()):
             row, clients = rows.get(email), seen.get(email, ())
-            if row is None or len(clients) != 1 or not is_settled(want, row, clients[0]):
+            if row is None or len(clients) != 1:
                 self.unequal.append(email)
                 continue
+            credentials = credentials_of(row, clients[0])
+            if not is_settled(want, row, clients[0], as_compared=compared[at] == credentials):
+                self.unequal.append(email)
+                continue
+            compared[at] = credentials
             self.live += 1
             self.served += want.enable
             self.kept += want.enable

@@ -6,6 +6,7 @@ derived again at any time. Callers: draw, and steps that need the same indexes. 
 outlives a `Desired`.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Wants:
 
     `inputs`: what they were derived from; the same objects mean the same result.
     `since`, `until`: the span of time in which no due date changes any of them.
+    `compared`: for each client, in the same order, a hash of the credentials that were last found as
+    they should be (`diff.credentials_of`); 0 before that. The one thing here that changes.
     """
 
     inputs: tuple[object, ...]
@@ -46,6 +49,7 @@ class Wants:
     by_email: dict[str, Wanted]
     reasons: dict[KeyId, DeleteReason]
     refused: tuple[InboundId, ...]
+    compared: "array[int]"
 
     def hold(self, desired: Desired, survey: Survey, features: Features, now: datetime) -> bool:
         """Tell whether they are still what these inputs give at this moment."""
@@ -163,6 +167,7 @@ def derive_wants(
         by_email=wanted,
         reasons=reasons,
         refused=tuple(sorted(refused)),
+        compared=array("q", bytes(8 * len(wanted))),
     )
 
 

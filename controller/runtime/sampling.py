@@ -5,8 +5,7 @@ one are read and written. Callers: the worker, at the end of a turn, while no ot
 Not here: the rules (`controller.core.usage`, `controller.core.load`), what follows from them.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from controller.core import effects as fx
 from controller.core.features import Family
 from controller.core.load import Load, Measured, is_worth_storing, measure
-from controller.core.observed import HostLoad, Observation
+from controller.core.observed import HostLoad, Observation, ObservedClient
 from controller.core.ownership import is_ours_by_row
 from controller.core.usage import Counter, Usage, follow, most_bytes
 from controller.runtime.errors import LeaseError
@@ -54,16 +53,31 @@ class Sight:
     rows: dict[str, JournalRow] = field(default_factory=dict)
     born: set[str] = field(default_factory=set)
 
-    def of_keys(self) -> dict[KeyId, Clients]:
-        """The counters of our clients, by key and email; a foreign one under our email is nobody's."""
-        found: dict[KeyId, Clients] = defaultdict(dict)
+    def sums(self) -> dict[KeyId, int]:
+        """A sum over the counters of each key: the same while none of them moves."""
+        found: dict[KeyId, int] = {}
+        for key, email, client in self._ours():
+            counted = hash((email, client.up_bytes, client.down_bytes, client.traffic_row))
+            found[key] = found.get(key, 0) + counted
+        return found
+
+    def of_keys(self, keys: Collection[KeyId]) -> dict[KeyId, Clients]:
+        """The counters of the clients of some keys, by key and email."""
+        found: dict[KeyId, Clients] = {key: {} for key in keys}
+        for key, email, client in self._ours():
+            if key in found:
+                counter = Counter(client.up_bytes, client.down_bytes, client.traffic_row)
+                found[key][email] = counter
+        return found
+
+    def _ours(self) -> Iterator[tuple[KeyId, str, ObservedClient]]:
+        """Our clients by key and lower-cased email; a foreign one under our email is nobody's."""
+        rows = self.rows
         for client in self.look.clients:
             email = client.email.lower()
-            row = self.rows.get(email)
+            row = rows.get(email)
             if row is not None and row.key is not None and is_ours_by_row(client, row):
-                counter = Counter(client.up_bytes, client.down_bytes, client.traffic_row)
-                found[row.key][email] = counter
-        return found
+                yield row.key, email, client
 
 
 class Ledger:
@@ -187,9 +201,8 @@ class Sampler:
         node = sight.look.node
         measured = measure(memory.measured, sight.look, at_s)
         elapsed_s = None if memory.sampled_s == -inf else at_s - memory.sampled_s
-        keys = sight.of_keys()
-        counters = {key: hash(frozenset(clients.items())) for key, clients in keys.items()}
-        moved = [key for key, now in counters.items() if memory.counters.get(key) != now]
+        counters = sight.sums()
+        moved = {key for key, now in counters.items() if memory.counters.get(key) != now}
         differs = is_worth_storing(memory.stored, measured.load)
         if moved or differs:
             epoch = self._lease.epoch(node)
@@ -198,7 +211,7 @@ class Sampler:
                 await self._lease.check(connection, node, epoch)
                 if differs:
                     await self._store_load(connection, node, measured.load)
-                used = await self._use(connection, sight, {k: keys[k] for k in moved}, elapsed_s)
+                used = await self._use(connection, sight, sight.of_keys(moved), elapsed_s)
                 now = self._clock.now()
                 await store_usages(connection, node, used.usages, now)
                 told, woken = await used_up(connection, used.grown)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controller.core import effects as fx
 from controller.core.binding import survey_inbounds
-from controller.core.diff import Difference, diff_client, is_settled
+from controller.core.diff import Difference, credentials_of, diff_client, is_settled
 from controller.core.expect import Wanted
 from controller.core.features import Version
 from controller.core.memo import derive_wants
@@ -73,8 +73,10 @@ def test_every_changed_field_is_named_and_no_other(version: Version, names: set[
     # A limit that is rewritten explains why the panel had switched the client off.
     explained = {"enable"} & names if names & {"expiry", "quota"} else set()
     assert names - explained <= set(found.fields) <= names
-    # The quick answer is never yes where the careful one finds anything.
+    # The quick answer is never yes where the careful one finds anything, nor the quickest.
+    as_before = credentials_of(row, edited) == credentials_of(row, client)
     assert is_settled(want, row, edited) is not bool(names)
+    assert is_settled(want, row, edited, as_compared=as_before) is not bool(names)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
