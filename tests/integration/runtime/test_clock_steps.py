@@ -194,11 +194,9 @@ async def test_an_approval_lasts_no_longer_since_the_clock_was_set_back(
         assert (4, 1) == (held, len(fleet["one"].ours()))
 
 
-@pytest.mark.parametrize("step", SAMPLED)
-async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
-    tmp_path, monkeypatch, clock, step
-):
-    """Neither at once, since the clock was set ahead, nor hours later, since it was set back."""
+@asynccontextmanager
+async def fallen(tmp_path, monkeypatch, clock, *, looks):
+    """Two nodes, one of which holds a key and was looked at in vain so many times."""
     quick = Policy(failover_after_s=300)
     async with opened(
         tmp_path, monkeypatch, clock, quick, one=Wanted("3.6.0"), two=Wanted("3.6.0"),
@@ -206,8 +204,17 @@ async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
         await fleet.issue(node="one")
         await fleet.reconcile()
         fleet["one"].panel.faults.arm({"kind": "reset", "path": ".*", "count": None})
-        for _ in range(3):
+        for _ in range(looks):
             await fleet.reconcile("one")
+        yield fleet
+
+
+@pytest.mark.parametrize("step", SAMPLED)
+async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
+    tmp_path, monkeypatch, clock, step
+):
+    """Neither at once, since the clock was set ahead, nor hours later, since it was set back."""
+    async with fallen(tmp_path, monkeypatch, clock, looks=3) as fleet:
         assert (await status_of(fleet, "one")).failures >= 2
 
         clock.set(seconds=STEPS[step])
@@ -222,15 +229,7 @@ async def test_a_node_is_given_up_after_the_time_that_it_was_out_of_reach(
 
 async def test_a_stop_of_the_controller_counts_for_no_failover(tmp_path, monkeypatch, clock):
     """Hours in which nobody looked, and one look in vain: it may have fallen this very moment."""
-    quick = Policy(failover_after_s=300)
-    async with opened(
-        tmp_path, monkeypatch, clock, quick, one=Wanted("3.6.0"), two=Wanted("3.6.0"),
-    ) as fleet:  # fmt: skip
-        await fleet.issue(node="one")
-        await fleet.reconcile()
-        fleet["one"].panel.faults.arm({"kind": "reset", "path": ".*", "count": None})
-        for _ in range(2):
-            await fleet.reconcile("one")
+    async with fallen(tmp_path, monkeypatch, clock, looks=2) as fleet:
         pass_time(fleet, clock, 20 * 3600)
         async with fleet.reopened(clock) as again:
             store = again.controller.store
