@@ -6,7 +6,7 @@ each that changed something; `plan` computes and stores nothing. Not here: choos
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -21,6 +21,7 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.placement import DeleteReason, Placement
 from desired_state.queries.placement import read_placement_inputs
 from desired_state.scheduling.place import place_keys
+from desired_state.scheduling.proofs import SeenAt
 from desired_state.scheduling.result import (
     BalanceStep,
     PlacementResult,
@@ -87,10 +88,6 @@ class Decision:
 
     result: PlacementResult
     moving: bool
-
-
-SeenAt = Callable[[NodeName], datetime | None]
-"""Until when a recent look confirms what is recorded of a node; None: there was none."""
 
 
 async def compute_placements(

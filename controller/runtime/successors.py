@@ -5,7 +5,7 @@ share, an approval, an outage; the new node may be dead by then. Callers: `reads
 (`scheduling.proofs`), keys that leave for another reason, and those that move delete-first: they have to go.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import policy_for
 from desired_state.scheduling.eligible import is_serving
+from desired_state.scheduling.proofs import SeenAt
 from desired_state.store.node_states import read_node_states
 from desired_state.store.policies import read_policies
 
@@ -60,8 +61,6 @@ _LEAVING = (
     .group_by(PLACEMENT.c.key, PLACEMENT.c.leaving, _NEW.c.node, _NEW.c.replaces)
     .order_by(PLACEMENT.c.key, _NEW.c.node)
 )  # fmt: skip
-
-SeenAt = Callable[[NodeName], datetime | None]
 
 
 @dataclass(frozen=True, slots=True)

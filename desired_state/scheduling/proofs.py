@@ -5,13 +5,16 @@ node's state that it still serves, and whoever calls names the proofs that no lo
 here: what ends (`moves`, `leave`, `surplus`, `balance`), looking.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from datetime import datetime
 
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.scheduling.eligible import is_serving
 from desired_state.scheduling.rooms import Rooms
 
 Live = Container[tuple[KeyId, NodeName]]
+SeenAt = Callable[[NodeName], datetime | None]
+"""Until when a recent look confirms what is recorded of a node; None: there was none."""
 
 
 class Proofs:
