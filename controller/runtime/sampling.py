@@ -124,11 +124,15 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Used:
-    """One sample of use. `usages`: those to be stored; `grown`: bytes by key; `moved`: bases that did."""
+    """One sample of use. `usages`: those to be stored; `grown`: bytes by key; `moved`: bases that did.
+
+    `doubtful`: keys with a counter that fell, which the next sample is to confirm even if it stands still.
+    """
 
     usages: dict[KeyId, Usage]
     grown: dict[KeyId, int]
     moved: bool
+    doubtful: frozenset[KeyId]
 
 
 class Sampler:
@@ -220,6 +224,8 @@ class Sampler:
                 await history.append(events.QUOTA_USED_UP, lines)
                 await self._lease.wake(connection, woken)
             self._tell(node, woken, outdated=used.moved)
+            for key in used.doubtful:
+                counters.pop(key, None)
         if differs:
             memory.stored = measured.load
         memory.measured, memory.sampled_s, memory.counters = measured, at_s, counters
@@ -265,7 +271,10 @@ class Sampler:
             if is_news and usage != known.get(key):
                 usages[key] = usage
         rebased = any(usage.base_bytes != before[key].base_bytes for key, usage in usages.items())
-        return _Used(usages, grown, rebased)
+        doubtful = frozenset(
+            key for key, usage in after.items() if any(m.fell for m in usage.marks.values())
+        )
+        return _Used(usages, grown, rebased, doubtful)
 
     async def _remember(self, node: NodeName) -> _Memory:
         """Begin with what an earlier process stored."""

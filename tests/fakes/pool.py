@@ -4,6 +4,7 @@ Commands, database, scheduler, core and records are the product's own; only what
 address is a `FakePanel`. Callers: the machine of a whole fleet. Not here: rules, expectations.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -51,6 +52,8 @@ class Line:
         now = self.pool.clock.now()
         if self.node in self.pool.dead:
             return Outcome(Verdict.UNKNOWN, "nobody answers", ended_at=now)
+        if self.pool.witness is not None:
+            self.pool.witness(self.node, write)
         return replace(self.pool.panels[self.node].apply(write), ended_at=now)
 
     async def close(self) -> None:
@@ -59,11 +62,12 @@ class Line:
 
 @dataclass
 class FakePool:
-    """The panels of all nodes. `dead`: those that do not answer now."""
+    """The panels of all nodes. `dead`: those that do not answer now. `witness` is shown each write first."""
 
     clock: FrozenClock
     panels: dict[NodeName, FakePanel] = field(default_factory=dict)
     dead: set[NodeName] = field(default_factory=set)
+    witness: Callable[[NodeName, Write], None] | None = None
 
     async def panel(self, target: NodeTarget) -> Line:
         return Line(self, target.node)
