@@ -14,10 +14,12 @@ from cli.opening import opened_store
 from cli.render import Block, Grid, Output, OutputOption, Page, Text, Tone, show
 
 if TYPE_CHECKING:
-    from desired_state.queries.disagreements import Disagreement
+    from collections.abc import Sequence
 
-SHOWN = 200
-"""Lines of the table; JSON has all of them."""
+    from desired_state.queries.disagreements import Disagreement, Kind
+
+SHOWN = 20
+"""Lines of the table of one kind: a dead node's debts hide no payment. JSON has all of them."""
 
 
 async def check(
@@ -33,7 +35,7 @@ async def check(
 
     async with opened_store() as store, store.reading() as session:
         found = await find_disagreements(session, store.clock.now())
-    shown = found if all_lines else found[:SHOWN]
+    shown = found if all_lines else some_of_each(found)
     blocks: list[Block] = [
         Grid(
             ("KIND", "SUBJECT", "WINS", "WHAT"),
@@ -44,9 +46,8 @@ async def check(
         )
     ]
     if len(found) > len(shown):
-        blocks.append(
-            Text(f"the first {len(shown)} of {len(found)}; --all shows the rest", Tone.DIM)
-        )
+        told = f"{len(shown)} of {len(found)}, the first of each kind; --all shows the rest"
+        blocks.append(Text(told, Tone.DIM))
     counts = Counter(one.kind for one in found)
     for kind, number in counts.items():
         rule = next(one.rule for one in found if one.kind is kind)
@@ -60,6 +61,17 @@ async def check(
     }
     show(Page(document, tuple(blocks)), output)
     return Exit.DRIFT if found else Exit.DONE
+
+
+def some_of_each(found: "Sequence[Disagreement]") -> list["Disagreement"]:
+    """Leave the first lines of every kind."""
+    seen: Counter[Kind] = Counter()
+    shown = []
+    for one in found:
+        seen[one.kind] += 1
+        if seen[one.kind] <= SHOWN:
+            shown.append(one)
+    return shown
 
 
 def _document(one: "Disagreement") -> dict[str, Any]:

@@ -15,8 +15,10 @@ from desired_state.model.ids import PaymentId, PersonId, PurchaseId
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from desired_state.commands.payments import PaymentChange
     from desired_state.model.payment import Payment
     from desired_state.model.purchase import Purchase
+    from desired_state.model.quantities import Money
     from desired_state.queries.payments import PaymentView
 
 State = Literal["credited", "debt", "refunding", "refunded"]
@@ -137,7 +139,7 @@ async def refund(
         "changed": change.changed,
         "keeps": keeps or None,
     }
-    show(Page(document, (_refunded(change.payment, keeps),)), output)
+    show(Page(document, (_refunded(change, keeps),)), output)
     return Exit.DRIFT if keeps else Exit.DONE
 
 
@@ -195,7 +197,7 @@ def purchase_document(purchase: "Purchase") -> dict[str, Any]:
 def payment_grid(found: "Sequence[PaymentView]") -> Grid:
     """Make the table of payments."""
     return Grid(
-        ("PAYMENT", "DAY", "PROVIDER", "AMOUNT", "PERSON", "SUBSCRIPTION", "STATE", "WHY"),
+        ("PAYMENT", "DAY", "PROVIDER", "MINOR UNITS", "PERSON", "SUBSCRIPTION", "STATE", "WHY"),
         tuple(_row(one) for one in found),
         empty="no payment",
     )
@@ -216,11 +218,18 @@ def _row(view: "PaymentView") -> tuple[Cell, ...]:
     )
 
 
-def _refunded(payment: "Payment", keeps: str) -> str:
+def _refunded(change: "PaymentChange", keeps: str) -> str:
+    payment = change.payment
     back = "given back" if payment.is_refunded else "to be given back by its provider"
     taken = "it had bought nothing"
     if payment.credited is not None:
         taken = "what was left of what it bought is taken back"
     if keeps:
         taken = f"what it bought stays: {keeps}"
-    return f"payment {payment.id} is {back}; {taken}"
+    before = "" if change.changed else ", as was decided before"
+    return f"payment {payment.id} is {back}{before}; {taken}"
+
+
+def minor(money: "Money") -> str:
+    """Write an amount so that nobody takes kopecks for roubles."""
+    return f"{money.amount_minor} minor units of {money.currency}"

@@ -91,7 +91,7 @@ async def ban(
 
     async with unit_of_work() as work:
         change = await ban_person(work, PersonId(person), reason=reason, token=token)
-    _show_change(change, "banned", output)
+    _show_change(change, "is banned" if change.changed else "was banned before", output)
     return Exit.DONE
 
 
@@ -103,7 +103,7 @@ async def unban(
 
     async with unit_of_work() as work:
         change = await unban_person(work, PersonId(person), token=token)
-    _show_change(change, "not banned any more", output)
+    _show_change(change, "is not banned any more" if change.changed else "is not banned", output)
     return Exit.DONE
 
 
@@ -162,6 +162,5 @@ def _told(person: "Person") -> str:
 
 
 def _show_change(change: "PersonChange", done: str, output: Output) -> None:
-    was = "" if change.changed else " already"
-    line = f"person {change.person.id} is {done}{was}"
-    show(Page({**_of(change.person), "changed": change.changed}, (line,)), output)
+    document = {**_of(change.person), "changed": change.changed}
+    show(Page(document, (f"person {change.person.id} {done}",)), output)

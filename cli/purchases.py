@@ -39,7 +39,17 @@ async def list_purchases(
             limit=limit,
         )
     grid = Grid(
-        ("PURCHASE", "DAY", "KIND", "PERSON", "TARIFF", "PRICE", "SUBSCRIPTION", "STATE", "WHY"),
+        (
+            "PURCHASE",
+            "DAY",
+            "KIND",
+            "PERSON",
+            "TARIFF",
+            "MINOR UNITS",
+            "SUBSCRIPTION",
+            "STATE",
+            "WHY",
+        ),
         tuple(_row(one) for one in found),
         empty="no purchase",
     )

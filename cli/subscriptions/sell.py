@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cli.exits import Exit
 from cli.opening import unit_of_work
-from cli.payments import purchase_document
+from cli.payments import minor, purchase_document
 from cli.people import PersonOption, TelegramOption, TokenOption, find_or_meet
 from cli.render import Output, OutputOption, Page, show
 from desired_state.model.ids import PurchaseId, SubscriptionId, TariffName
@@ -17,6 +17,7 @@ from desired_state.model.ids import PurchaseId, SubscriptionId, TariffName
 if TYPE_CHECKING:
     from desired_state.commands.purchases import Ordered
     from desired_state.model.payment import Payment
+    from desired_state.model.purchase import Purchase
     from desired_state.store.unit_of_work import UnitOfWork
 
 
@@ -96,11 +97,22 @@ def _show_ordered(ordered: "Ordered", payment: "Payment | None", output: Output)
         "payment": None if payment is None else payment.id,
         "debt": None if payment is None or payment.debt is None else payment.debt.value,
     }
-    price = f"{purchase.price.amount_minor} {purchase.price.currency}"
     if purchase.fulfilled_at is not None:
-        line = f"{purchase.kind.value}: subscription {purchase.subscription}; its key is on its way"
+        line = _given(purchase)
     elif payment is not None:
         line = f"paid, and not given: {document['debt']}; x3fleet payments show {payment.id}"
     else:
+        price = minor(purchase.price)
         line = f"purchase {purchase.id} waits for {price}; x3fleet payments record credits it"
     show(Page(document, (line,)), output)
+
+
+def _given(purchase: "Purchase") -> str:
+    kind, subscription = purchase.kind.value, purchase.subscription
+    if purchase.taken_back_at is not None:
+        return f"{kind}: subscription {subscription}; it was taken back since"
+    follows = {
+        "extension": "it is extended",
+        "change": "its keys follow the new tariff",
+    }.get(kind, "its key is on its way")
+    return f"{kind}: subscription {subscription}; {follows}"

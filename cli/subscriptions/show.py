@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from cli.exits import Exit
 from cli.opening import opened_store
-from cli.payments import money_document, purchase_document
+from cli.payments import minor, money_document, purchase_document
 from cli.render import Block, Cell, Grid, Output, OutputOption, Page, Text, Tone, count, day, show
 from desired_state.model.errors import ConfigError
 from desired_state.model.ids import PersonId, SubscriptionId, TariffName
@@ -199,7 +199,7 @@ def _history(found: "SubscriptionDetail") -> Iterator[Block]:
     for purchase in found.purchases:
         price = "for nothing"
         if not purchase.is_free:
-            price = f"{purchase.price.amount_minor} {purchase.price.currency}"
+            price = minor(purchase.price)
         yield (
             f"{day(purchase.created_at)}: {purchase.kind.value} of {purchase.tariff}, {price}: "
             f"{purchase.state.value} (purchase {purchase.id})"

@@ -19,6 +19,7 @@ from controller.runtime.declaring import record_inbounds
 from controller.runtime.finalising import book_usage, end_placements
 from controller.runtime.history import EventLog, Line, core_line, gone_lines, journal_lines
 from controller.runtime.lease import Lease
+from controller.runtime.sightings import compare
 from controller.runtime.stored import inbound_values, status_values
 from controller.runtime.tables import (
     APPROVAL_STARTED,
@@ -39,7 +40,7 @@ from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
 from controller.telemetry.observers import count_born, count_deletions
 from desired_state.model.generation import JournalRow, JournalState
-from desired_state.model.ids import Email, NodeName
+from desired_state.model.ids import NodeName
 from desired_state.model.policy import policy_for
 from desired_state.store.bulk import insert_missing, upsert
 from desired_state.store.convert import journal_values, policy_from
@@ -287,23 +288,17 @@ async def _refuse_outdated(connection: AsyncConnection, effect: fx.JournalIntent
 async def _record_rows(
     connection: AsyncConnection, effect: fx.RecordRows, now: datetime, log: EventLog
 ) -> None:
-    live = [row for row in effect.rows if row.state is JournalState.LIVE]
-    before = await _states(connection, effect.node, live)
+    seen = await compare(connection, effect.node, effect.rows)
     await _store_rows(connection, effect.rows, now)
     await _count_heals(connection, effect, now)
-    born = [row for row in live if before.get(row.email) == JournalState.INTENDED.value]
-    risen = [row for row in live if before.get(row.email, "gone") == JournalState.GONE.value]
-    await log.append(events.GENERATION_LIVE, journal_lines(born, before="intended", after="live"))
-    await log.append(
-        events.GENERATION_RESURRECTED, journal_lines(risen, before="gone", after="live")
-    )
+    await seen.tell(log)
     keys = {row.email: row.key or "" for row in effect.rows}
     await log.append(
         events.DRIFT_HEALED, [Line(keys.get(email, ""), email) for email in effect.healed]
     )
-    waited = await first_ready_s(connection, effect.node, born, now)
-    gaps = await rotation_gaps_s(connection, effect.node, born, now)
-    log.after_commit.append(lambda: count_born(waited, gaps, len(risen)))
+    waited = await first_ready_s(connection, effect.node, seen.born, now)
+    gaps = await rotation_gaps_s(connection, effect.node, seen.born, now)
+    log.after_commit.append(lambda: count_born(waited, gaps, len(seen.risen)))
 
 
 async def _finalise(
@@ -329,20 +324,6 @@ async def _store_rows(
 ) -> None:
     values = [{**journal_values(row), "gone_at": None, "changed_at": now} for row in rows]
     await upsert(connection, JOURNAL, values)
-
-
-async def _states(
-    connection: AsyncConnection, node: NodeName, rows: Sequence[JournalRow]
-) -> dict[Email, str]:
-    """States of these rows as stored; a row that is not stored is missing."""
-    emails = [row.email for row in rows]
-    states: dict[Email, str] = {}
-    for start in range(0, len(emails), AT_ONCE):
-        query = select(JOURNAL.c.email, JOURNAL.c.state).where(
-            JOURNAL.c.node == node, JOURNAL.c.email.in_(emails[start : start + AT_ONCE])
-        )
-        states |= {Email(email): state for email, state in await connection.execute(query)}
-    return states
 
 
 async def _count_heals(connection: AsyncConnection, effect: fx.RecordRows, now: datetime) -> None:

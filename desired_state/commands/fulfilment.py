@@ -133,6 +133,10 @@ async def _take(work: UnitOfWork, purchase: PurchaseRow, row: SubscriptionRow) -
     if unused <= timedelta(0):
         return
     row.valid_until -= unused
+    for one in later:
+        # What was bought after it begins, and ends, so much earlier.
+        if one.gave_until is not None:
+            one.gave_until -= unused
     if purchase.gave_bytes is not None and row.quota_bytes is not None:
         row.quota_bytes = max(0, row.quota_bytes - purchase.gave_bytes)
 

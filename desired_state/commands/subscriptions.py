@@ -107,7 +107,8 @@ async def extend(
     if not 1 <= days <= _MOST_DAYS:
         raise InvalidValue("days", f"{days} is not between 1 and {_MOST_DAYS}")
     row = await find_subscription(work, subscription)
-    if await is_repeat(work, token, "subscription_extended", f"subscription/{subscription}"):
+    what = f"subscription_extended:{days}{':new-period' if new_period else ''}"
+    if await is_repeat(work, token, what, f"subscription/{subscription}"):
         return SubscriptionChange(subscription_from(row), changed=False)
     add_time(work, row, timedelta(days=days), new_period=new_period)
     until = "" if row.valid_until is None else row.valid_until.isoformat()

@@ -15,7 +15,7 @@ async def is_repeat(work: UnitOfWork, token: str | None, action: str, subject: s
     Args:
         work: the transaction: where the command is refused after this, nothing is remembered.
         token: the caller's own; None: every call is one of its own.
-        action: what is done, as the audit names it.
+        action: what is done, as the audit names it, with what it says: twelve days are not ten.
         subject: to what: `kind/name`.
 
     Raises:

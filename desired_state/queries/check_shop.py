@@ -45,7 +45,7 @@ def _owed(row: PaymentRow) -> Iterator[Disagreement]:
             f"{told}, and {row.provider} has not said that it is made",
         )
     elif payment.debt is not None:
-        told = f"{row.amount_minor} {row.currency} came by {row.provider}"
+        told = f"{row.amount_minor} minor units of {row.currency} came by {row.provider}"
         yield Disagreement(
             Kind.PAYMENT_WITHOUT_CREDIT,
             subject,

@@ -45,8 +45,8 @@ class KeyFilter:
 class KeySummary:
     """One line of the list.
 
-    `nodes`: where it is placed. `live`: on how many nodes the last look showed its present generation as
-    it should be, where that look could be trusted.
+    `nodes`: where it is placed, without those that it is `leaving`. `live`: on how many of `nodes` the
+    last look showed its present generation as it should be, where that look could be trusted.
     `held`: clients of any generation that are not proved gone, everywhere.
     """
 
@@ -81,7 +81,7 @@ async def list_keys(
     for row, owner in rows:
         subscription = subscription_from(owner, used.get(owner.id, 0))
         here, leaving = places.get(row.id, ((), ()))
-        live, held = counts.get(row.id, (0, 0))
+        live, held = counts.get(row.id, (frozenset(), 0))
         summaries.append(
             KeySummary(
                 key=key_from(row),
@@ -89,7 +89,7 @@ async def list_keys(
                 ended=subscription.ended_by(now),
                 nodes=here,
                 leaving=leaving,
-                live=live,
+                live=len(live.intersection(here)),
                 held=held,
                 created_at=row.created_at,
             )
@@ -158,7 +158,10 @@ async def _places(
     return found
 
 
-async def _counts(session: AsyncSession, keys: list[str]) -> dict[str, tuple[int, int]]:
+async def _counts(
+    session: AsyncSession, keys: list[str]
+) -> dict[str, tuple[frozenset[NodeName], int]]:
+    """On which nodes keys are proved live, leaving or not, and how many clients they hold in all."""
     row: Any = RemoteGenerationRow
     is_present = (row.generation == KeyRow.generation) & row.node.not_in(await _distrusted(session))
     is_proved = (row.state == JournalState.LIVE.value) & (row.projection != "")
@@ -174,11 +177,12 @@ async def _counts(session: AsyncSession, keys: list[str]) -> dict[str, tuple[int
         .where(row.key.in_(keys), may_exist(row.state))
         .group_by(row.key, row.node)
     )
-    found: dict[str, tuple[int, int]] = {}
-    for key, _, present, proved, held in await session.execute(query):
-        live, before = found.get(key, (0, 0))
+    found: dict[str, tuple[frozenset[NodeName], int]] = {}
+    for key, node, present, proved, held in await session.execute(query):
+        live, before = found.get(key, (frozenset(), 0))
         # A node of the 2.x family has a row for each inbound: all of them count, or none.
-        found[key] = live + (0 < present == proved), before + int(held)
+        proof = {NodeName(node)} if 0 < present == proved else set()
+        found[key] = live | proof, before + int(held)
     return found
 
 

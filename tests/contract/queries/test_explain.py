@@ -1,16 +1,17 @@
 """Why a key is not on a node: the first step that failed, in words, over the named data sets."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from desired_state.commands import nodes
 from desired_state.model.ids import NodeName
+from desired_state.model.placement import DeleteReason
 from desired_state.queries.blocked import list_blocked
 from desired_state.queries.explain import Step
 from desired_state.queries.fleet import list_nodes
 from desired_state.queries.key import show_key
 from desired_state.queries.keys import KeyFilter, list_keys
-from desired_state.store.tables.status import RemoteGenerationRow
+from desired_state.store.tables.status import PlacementRow, RemoteGenerationRow
 from desired_state.store.unit_of_work import begin
 from tests.data import rows
 from tests.data.datasets import DATASETS, DE1, NL1, NL2
@@ -135,6 +136,22 @@ async def test_the_list_counts_where_a_key_is_live(store):
     assert ((DE1, NL1, NL2), 2) == (found.nodes, found.live)
     assert [scene.keys[0]] == [key.key.id for key in on_nl1]
     assert () == nowhere
+
+
+async def test_a_node_that_a_key_leaves_does_not_count_among_those_where_it_is_live(store):
+    """Else a key that a dead node still owes would be live on two nodes of one."""
+    await DATASETS["key on all nodes"](store)
+    async with store.recording() as session:
+        placed = await session.scalars(
+            select(PlacementRow).where(PlacementRow.node.in_((NL1, NL2)))
+        )
+        for row in placed:
+            row.leaving, row.leaving_at = DeleteReason.FAILED_OVER.value, store.clock.now()
+    async with store.reading() as session:
+        (found,) = await list_keys(session, store.clock.now())
+
+    assert ((DE1,), (NL1, NL2)) == (found.nodes, found.leaving)
+    assert found.live <= len(found.nodes)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ def lit(fleet):
     return {on for site in fleet.sites.values() for on in site.enabled().values()}
 
 
+async def switched(fleet, key):
+    """What the history says of a key's clients that went off or on."""
+    async with fleet.controller.store.reading() as session:
+        query = select(EventRow.node, EventRow.email, EventRow.name).where(
+            EventRow.key == key, EventRow.name.startswith("generation_switched")
+        )
+        return sorted(tuple(row) for row in await session.execute(query))
+
+
 async def rows_of(fleet):
     async with fleet.controller.store.reading() as session:
         rows = await session.scalars(select(KeyUsageRow).order_by(KeyUsageRow.node))
@@ -138,6 +147,44 @@ async def test_the_history_says_when_a_quota_was_used_up(tmp_path, monkeypatch):
 
         assert (key, "old", 1) == (line.key, line.node, line.times)
         assert f"{12 * GIB} of {10 * GIB} bytes" == line.detail
+
+
+async def test_the_history_of_a_key_says_where_it_went_dark_and_where_it_came_back(
+    tmp_path, monkeypatch
+):
+    """Each client once each way, whatever is looked at again."""
+    async with fleet_of(tmp_path, monkeypatch) as fleet:
+        (key,) = await fleet.issue()
+        await fleet.reconcile()
+        use(fleet, "old", down=12 * GIB)
+        await fleet.reconcile()
+        await fleet.reconcile()
+        dark = await switched(fleet, key)
+        await renew(fleet, key)
+        await fleet.reconcile()
+        await fleet.reconcile()
+
+        emails = {(node, email) for node in BOTH for email in fleet[node].ours()}
+
+        assert {(*one, "generation_switched_off") for one in emails} == set(dark)
+        assert len(emails) == len(dark)
+        assert sorted(
+            [*dark, *((*one, "generation_switched_on") for one in emails)]
+        ) == await switched(fleet, key)
+
+
+async def test_what_was_switched_by_hand_and_put_back_is_healed_and_not_switched(
+    tmp_path, monkeypatch
+):
+    async with fleet_of(tmp_path, monkeypatch) as fleet:
+        (key,) = await fleet.issue()
+        await fleet.reconcile()
+        email = min(fleet["old"].ours())
+        by_hand.edit_client(fleet["old"].panel, email, {"enable": False})
+        await fleet.reconcile()
+
+        assert {True} == lit(fleet)
+        assert [] == await switched(fleet, key)
 
 
 async def test_the_panels_own_limit_is_a_net_below_the_quota(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Commands of the shop: trial, sell, extend, change tariff, freeze, ban, refund; payments."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 
@@ -300,6 +302,21 @@ async def test_a_late_repetition_undoes_nothing_that_was_done_since(shop: Shop) 
         await shop.do(subscriptions.extend, sold, 1, token="one")
 
 
+@pytest.mark.parametrize("other", [{"days": 11}, {"days": 10, "new_period": True}])
+async def test_other_days_under_the_same_token_are_refused_and_not_called_done(
+    shop: Shop, other: dict[str, Any]
+) -> None:
+    sold, _ = await shop.buy()
+    extended = await shop.do(subscriptions.extend, sold, 10, token="gift")
+
+    again = await shop.do(subscriptions.extend, sold, 10, token="gift")
+    with pytest.raises(Conflict, match="stands for another command"):
+        await shop.do(subscriptions.extend, sold, token="gift", **other)
+
+    assert (True, False) == (extended.changed, again.changed)
+    assert 40 == (await shop.show(sold)).summary.days_left
+
+
 async def test_days_are_added_once_under_a_token(shop: Shop) -> None:
     sold, _ = await shop.buy()
 
@@ -470,6 +487,22 @@ async def test_a_refund_of_the_first_of_two_months_leaves_the_second(shop: Shop)
 
     detail = (await shop.show(sold)).summary
     assert (30, 200 * GIB) == (detail.days_left, detail.bytes_left)
+
+
+async def test_of_two_months_given_back_one_after_the_other_only_unused_days_are_taken(
+    shop: Shop,
+) -> None:
+    """What the second one gave begins earlier once the first is gone: days that were used stay used."""
+    sold, first = await shop.buy()
+    _, second = await shop.buy(subscription=sold)
+    await shop.do(subscriptions.extend, sold, 30)
+    shop.pass_time(days=10)
+    await shop.do(payments.refund, first.payment.id)
+    shop.pass_time(days=15)
+
+    await shop.do(payments.refund, second.payment.id)
+
+    assert 30 == (await shop.show(sold)).summary.days_left
 
 
 async def test_a_refund_of_what_is_over_takes_nothing_from_what_came_after(shop: Shop) -> None:
