@@ -6,6 +6,7 @@ Step: between the look and the plan. Callers: reconcile, expect. Not here: writi
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controller.core.declared import find_owners, find_seen, going_ids
 from controller.core.desired import BoundInbound, Desired
@@ -35,6 +36,7 @@ class Survey:
     unbound: tuple[InboundId, ...]
 
 
+@lru_cache(maxsize=1024)
 def match_digest(matches: tuple[Match, ...]) -> str:
     """Digest declared matches, so that a changed declaration is noticed."""
     text = ";".join(sorted(repr(match) for match in matches))

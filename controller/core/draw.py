@@ -138,8 +138,9 @@ class _Drawing:
         for email, clients in self.seen.items():
             if email in self.rows:
                 continue
-            marked = [(c, parts) for c in clients if (parts := self._mark(c)) is not None]
-            self.foreign += [c.email for c in clients if self._mark(c) is None]
+            marks = [(c, self._mark(c)) for c in clients]
+            marked = [(c, parts) for c, parts in marks if parts is not None]
+            self.foreign += [c.email for c, parts in marks if parts is None]
             if marked and len(marked) == len(clients):
                 self._meet_marked(marked[0][0], marked[0][1], tombstones.get(email))
 

@@ -6,6 +6,7 @@ detects the version), plan (which chooses the widest call). Not here: paths and 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 Version = tuple[int, int, int]
 
@@ -71,6 +72,7 @@ class Features:
         return self.family is not Family.V31
 
 
+@lru_cache(maxsize=256)
 def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features:
     """Tell what a version can do; a newer one than `NEWEST_VERIFIED` is taken for that one."""
     if version < (3, 1, 0):

@@ -364,7 +364,9 @@ def _deleting(case: Case) -> frozenset[Action]:
 
 
 def _used_approvals(case: Case, allowed: Plan) -> list[Approval]:
-    used = []
+    used: list[Approval] = []
+    if not case.desired.approvals:
+        return used
     unbound = (a for a in allowed.actions if reason_of(a) is DeleteReason.UNMATCHED)
     for going in (counted_deletes(allowed), frozenset(map(_key, unbound))):
         found = case.approval(ApprovalKind.DELETES, going) if going else None

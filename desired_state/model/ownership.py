@@ -9,6 +9,7 @@ import base64
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from desired_state.model.errors import InvalidValue
 from desired_state.model.ids import Email, Generation, InboundId, KeyId
@@ -54,7 +55,7 @@ class Ownership:
 
     def parse(self, email: str) -> EmailParts | None:
         """Read an email of ours; None when the pattern does not fit. Case is ignored."""
-        found = re.fullmatch(_pattern(self.template), email.lower())
+        found = _pattern(self.template).fullmatch(email.lower())
         if found is None:
             return None
         inbound = found["inbound"]
@@ -91,12 +92,16 @@ def check_template(template: str) -> None:
         raise InvalidValue("email_template", "needs a character between its placeholders")
 
 
-def _pattern(template: str) -> str:
+@lru_cache(maxsize=16)
+def _pattern(template: str) -> re.Pattern[str]:
     pattern = re.escape(template)
     pattern = pattern.replace(re.escape("{key}"), r"(?P<key>[a-z2-7]{10})")
-    return pattern.replace(re.escape("{generation}"), r"(?P<generation>[1-9]\d{0,8})") + _TAIL
+    pattern = pattern.replace(re.escape("{generation}"), r"(?P<generation>[1-9]\d{0,8})")
+    return re.compile(pattern + _TAIL)
 
 
+# A turn asks for the same few again at each of its looks.
+@lru_cache(maxsize=4096)
 def _mark(secret: InstallationSecret, email: str) -> str:
     digest = hmac.digest(secret.value, email.lower().encode(), "sha256")
     return base64.b32encode(digest).decode().lower()[:26]

@@ -3,16 +3,17 @@
 Callers: fakes and tests. Not here: sleeping, the monotonic clock.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 
 
+@dataclass
 class FakeClock:
     """Time that moves only by `advance`; aware UTC."""
 
-    def __init__(self, now: datetime = START) -> None:
-        self.now = now
+    now: datetime = START
 
     def advance(self, **parts: float) -> None:
         """Move on by `timedelta(**parts)`; backwards too, as a corrected clock does."""

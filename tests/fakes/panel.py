@@ -7,6 +7,7 @@ HTTP, JSON, faults (`world` plays those), anything of the database.
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 from controller.core.effects import Outcome, Verb, Verdict, Write
@@ -80,7 +81,7 @@ class FakePanel:
     process: FakeXray = FakeXray()
     restarts: int = 0
     """Of Xray, that were asked for."""
-    _next: int = 1
+    next_number: int = 1
     _look: Observation | None = None
     _older: tuple[Observation, ...] = ()
     _backup: dict[int, Entry] | None = None
@@ -100,20 +101,11 @@ class FakePanel:
 
     def copy(self) -> "FakePanel":
         """Return a panel that goes its own way from here; entries are immutable and shared."""
-        twin = FakePanel(
-            self.node, self.version, dict(self.inbounds), self.guid, self.xray, dict(self.entries)
-        )
-        twin.doubled, twin.stubborn, twin.undeletable = (
-            self.doubled, self.stubborn, self.undeletable,
-        )  # fmt: skip
-        twin.created, twin.deleted, twin.updated = (
-            self.created.copy(), self.deleted.copy(), self.updated.copy(),
-        )  # fmt: skip
-        twin.added, twin.dropped = self.added.copy(), self.dropped.copy()
-        twin.last_inbound, twin.own_inbounds = self.last_inbound, self.own_inbounds
-        twin.process, twin.restarts = self.process, self.restarts
-        twin.calls, twin._next, twin._look = self.calls, self._next, self._look
-        twin._older, twin._backup = self._older, self._backup
+        twin = copy(self)
+        twin.inbounds, twin.entries = dict(self.inbounds), dict(self.entries)
+        for name in ("created", "deleted", "updated", "added", "dropped"):
+            counted = getattr(self, name)
+            setattr(twin, name, counted.copy() if counted else Counter())
         return twin
 
     # -- what is seen ------------------------------------------------------------------------------
@@ -142,6 +134,11 @@ class FakePanel:
         if not self._older:
             return self.look()
         return self._older[max(0, len(self._older) - steps)]
+
+    @property
+    def older_looks(self) -> tuple[Observation, ...]:
+        """Every look that a stale answer may show, the oldest first."""
+        return self._older
 
     def truth(self) -> frozenset[ObservedClient]:
         """Return all clients as a set, for comparing end states."""
@@ -192,8 +189,8 @@ class FakePanel:
     def put(self, client: ObservedClient, *, foreign: bool) -> int:
         """Store a new client; returns its number."""
         self._changing()
-        number = self._next
-        self._next += 1
+        number = self.next_number
+        self.next_number += 1
         self.entries[number] = Entry(client, foreign)
         return number
 

@@ -246,7 +246,8 @@ def _attach_new(panel: FakePanel, member: ClientRecord, inbound: InboundId) -> s
         # Add stores enable=true whatever is sent, and makes up a credential that is left out.
         made = _made_of(member, (inbound,), enable=True)
         if not (made.uuid or made.password or made.auth):
-            made = replace(made, uuid=f"made-up-{panel.calls}", password=f"made-up-{panel.calls}")
+            invented = f"made-up-{panel.next_number}"
+            made = replace(made, uuid=invented, password=invented)
         panel.put(made, foreign=False)
         panel.created[member.email] += 1
         return ""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from controller.core import effects as fx
 from controller.core.conditions import NodeStatus
@@ -96,6 +97,14 @@ def seed_of(key: KeyId, generation: Generation) -> bytes:
     return hashlib.sha256(f"{key}/{generation}".encode()).digest()
 
 
+class Reading(NamedTuple):
+    """What was read of a node when `FakeStore.changes` stood there, and when that was."""
+
+    changes: int
+    at: datetime
+    desired: Desired
+
+
 @dataclass
 class FakeStore:
     """All tables, and the counts that the oracles read.
@@ -130,7 +139,7 @@ class FakeStore:
     ownership: Ownership = OWNERSHIP
     lost_seeds: frozenset[KeyId] = frozenset()
     """Keys whose seeds cannot be opened."""
-    _readings: dict[NodeName, tuple[int, Desired]] = field(default_factory=dict)
+    _readings: dict[NodeName, Reading] = field(default_factory=dict)
 
     def copy(self) -> "FakeStore":
         """Return a store that goes its own way from here."""
@@ -168,11 +177,22 @@ class FakeStore:
 
         The controller keeps its last reading too, and with it what a plan derived from it.
         """
-        version, kept = self._readings.get(effect.node, (-1, None))
-        if kept is None or version != self.changes:
-            kept = self._read_desired(effect, now)
-            self._readings[effect.node] = self.changes, kept
-        return kept
+        kept = self._readings.get(effect.node)
+        if kept is None or kept.changes != self.changes:
+            kept = Reading(self.changes, now, self._read_desired(effect, now))
+            self._readings[effect.node] = kept
+        return kept.desired
+
+    def read_at(self) -> tuple[tuple[NodeName, datetime], ...]:
+        """Tell when each reading that still holds was taken: together with the tables, what it says.
+
+        Without tombstones and heals it says the same whenever it was taken.
+        """
+        if not self.gone_at and not self.heals:
+            return ()
+        return tuple(
+            (node, kept.at) for node, kept in self._readings.items() if kept.changes == self.changes
+        )
 
     def _read_desired(self, effect: fx.ReadDesired, now: datetime) -> Desired:
         row = self.nodes[effect.node]

@@ -8,9 +8,10 @@ Plans that no controller can survive are left out by a rule with a name, counted
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from types import MappingProxyType
 
 from controller.core import effects as fx
 from controller.core.backoff import probation_s
@@ -23,6 +24,7 @@ from tests.fakes.world import Turn, World
 from tests.faults import oracles
 from tests.faults.safety import Safety, Violation, no_live_tombstone, one_generation
 from tests.faults.scenarios import Scenario
+from tests.faults.stage import Scene, Stage
 
 Plan = Mapping[int, Fault]
 ROUNDS_TO_CONVERGE = 3
@@ -37,6 +39,8 @@ HIDDEN_TWICE = "two untrue lists hid an adopted client from a version that store
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 
 
+NO_FAULT: Plan = MappingProxyType({})
+"""Not even one that belongs to the story."""
 THIRDS = 10
 """Faults that are drawn for each sampled pair."""
 
@@ -79,9 +83,13 @@ class Clean:
 
 @dataclass
 class Run:
-    """The turns of one plan, for choosing the next fault: flat lists over all of them."""
+    """The turns of one plan, for choosing the next fault: flat lists over all of them.
+
+    `wrote`: how often they wrote, on panels and in the database.
+    """
 
     turns: list[Turn] = field(default_factory=list)
+    wrote: int = 0
 
     @property
     def effects(self) -> list[fx.Effect[object]]:
@@ -93,18 +101,24 @@ class Run:
 
 
 class Explorer:
-    """Tries plans on one scenario and one version."""
+    """Tries plans on one scenario and one version.
 
-    def __init__(self, scenario: Scenario, version: Version) -> None:
+    `keeps`: False plays every plan from its beginning to its end, however often that was seen.
+    """
+
+    def __init__(self, scenario: Scenario, version: Version, *, keeps: bool = True) -> None:
         self.scenario = scenario
         self.version = version
-        self.base = scenario.build(version)
-        self.base.watch = Safety()
+        self.stage = Stage(keeps=keeps)
+        base = scenario.build(version)
+        base.watch = Safety()
+        # Every first turn reads this, at this very moment: read once for all of them.
+        base.store.read_desired(fx.ReadDesired(base.panel.node), base.clock.now)
+        self.base = self.stage.enter(base)
         self.report = Report()
-        world = self.base.copy()
-        self._play(world, {}, scenario.rounds)
-        self._settle(world)
-        self.clean = Clean(oracles.facts(world), oracles.counts(world))
+        self._verdicts: dict[tuple[Hashable, int], str] = {}
+        end = self._settle(self._play(self.base, {}, scenario.rounds, Run())).world
+        self.clean = Clean(oracles.facts(end), oracles.counts(end))
 
     # -- choosing plans ----------------------------------------------------------------------------
 
@@ -145,21 +159,25 @@ class Explorer:
 
     def menu(self) -> Iterator[tuple[str, tuple[Fault, ...]]]:
         """Name each effect of the run without faults, with the faults that it could meet."""
-        world = self.base.copy()
-        world.recording = True
-        run = self._play(world, {}, self.scenario.rounds)
+        run = Run()
+        self._play(self._recording(), {}, self.scenario.rounds, run)
         for effect, options in zip(run.effects, run.options, strict=True):
             write = isinstance(effect, fx.Write)
             yield f"Write {effect.verb}" if write else type(effect).__name__, options
 
     def _options(self, plan: Plan, extra_rounds: int) -> list[tuple[Fault, ...]]:
         """List what could go wrong at each effect of a run under a plan."""
-        world = self.base.copy()
-        world.recording = True
+        run = Run()
         try:
-            return self._play(world, plan, self.scenario.rounds + extra_rounds).options
+            self._play(self._recording(), plan, self.scenario.rounds + extra_rounds, run)
         except Violation:
             return []  # The plan itself is reported when it is tried.
+        return run.options
+
+    def _recording(self) -> Scene:
+        world = self.base.world.copy()
+        world.recording = True
+        return self.stage.enter(world)
 
     # -- trying them -------------------------------------------------------------------------------
 
@@ -174,16 +192,16 @@ class Explorer:
 
     def attempt(self, plan: Plan) -> None:
         """Run one plan, let the faults stop, and ask the oracles."""
-        world = self.base.copy()
         self.report.plans += 1
+        every = {**dict(self.scenario.base), **plan}
         run = Run()
         try:
-            self._play(world, plan, self.scenario.rounds + (1 if len(plan) > 1 else 0), run)
-            self._settle(world)
-            self._ask(world, plan)
+            rounds = self.scenario.rounds + (1 if len(plan) > 1 else 0)
+            scene = self._play(self.base, plan, rounds, run)
+            self._judge(scene, spare(every, scene.world.panel))
         except Violation as violation:
-            every = {**dict(self.scenario.base), **plan}
-            rule = impossible(every, run, self.scenario, world.panel.version, str(violation))
+            version = self.base.world.panel.version
+            rule = impossible(every, run, self.scenario, version, str(violation))
             if rule is not None:
                 self.report.excluded[rule] += 1
                 return
@@ -192,61 +210,76 @@ class Explorer:
             self.report.broken[str(violation).split(":")[0]] += 1
         self.report.effects += len(run.effects)
 
-    def _play(self, world: World, plan: Plan, rounds: int, run: Run | None = None) -> Run:
-        run = run if run is not None else Run()
-        faults = {**dict(self.scenario.base), **plan}
+    def _play(self, scene: Scene, plan: Plan, rounds: int, run: Run) -> Scene:
+        """Run rounds under a plan, of whose story are some faults; returns where they led to."""
+        faults = () if plan is NO_FAULT else sorted({**dict(self.scenario.base), **plan}.items())
         number = 0
         for _ in range(rounds):
-            for name in world.panels:
-                turn = Turn()
-                run.turns.append(turn)
-                world.turn(name, faults, number, turn)
-                number += len(turn.effects)
-            if self.scenario.attend is not None:
-                self.scenario.attend(world)
-        return run
+            for name in self.base.world.panels:
+                coming = tuple((at - number, fault) for at, fault in faults if at >= number)
+                played = self.stage.play(scene, name, coming, run.turns)
+                scene, number = played.scene, number + len(played.turn.effects)
+                run.wrote += played.wrote
+            scene = self._attend(scene)
+        return scene
 
-    def _settle(self, world: World) -> None:
+    def _attend(self, scene: Scene) -> Scene:
+        """Let a person do what they do after each round."""
+        if self.scenario.attend is None:
+            return scene
+        world = scene.world.copy()
+        self.scenario.attend(world)
+        return self.stage.enter(world)
+
+    def _judge(self, scene: Scene, spare: int) -> None:
+        """Let a world settle and ask the oracles; what they said of the very same one, they say again."""
+        asked = scene.state, spare
+        if asked not in self._verdicts or not self.stage.keeps:
+            try:
+                self._ask(self._settle(scene).world, spare)
+            except Violation as violation:
+                self._verdicts[asked] = str(violation)
+            else:
+                self._verdicts[asked] = ""
+        if self._verdicts[asked]:
+            raise Violation(self._verdicts[asked])
+
+    def _settle(self, scene: Scene) -> Scene:
         """Let the faults stop: three rounds converge, and the next one writes nothing.
 
         Where a create may still be on its way, they are counted from the end of its 60 s.
         """
-        if world.in_flight or _may_arrive(world):
-            self._play(world, {}, 1)
-            world.pass_time(UNKNOWN_CREATE_S)
-        if any(row.tried_at is not None for row in world.store.managed.values()):
-            world.pass_time(RETRY_AFTER.total_seconds())
+        if scene.world.in_flight or _may_arrive(scene.world):
+            scene = self._play(scene, {}, 1, Run())
+            scene = self.stage.wait(scene, UNKNOWN_CREATE_S)
+        if any(row.tried_at is not None for row in scene.world.store.managed.values()):
+            scene = self.stage.wait(scene, RETRY_AFTER.total_seconds())
         if not self.scenario.settles:
-            self._play(world, {}, ROUNDS_OF_A_DEBT)
-            return
+            return self._play(scene, {}, ROUNDS_OF_A_DEBT, Run())
         for _ in range(ROUNDS_TO_CONVERGE + 1):
-            before = world.writes()
-            for name in world.panels:
-                world.turn(name)
-            if self.scenario.attend is not None:
-                self.scenario.attend(world)
-            if world.writes() == before:
-                self._recover(world)
-                return
+            run = Run()
+            scene = self._play(scene, NO_FAULT, 1, run)
+            if run.wrote == 0:
+                return self._recover(scene)
         raise Violation(f"L1: still writing after {ROUNDS_TO_CONVERGE} rounds without faults")
 
-    def _recover(self, world: World) -> None:
+    def _recover(self, scene: Scene) -> Scene:
         """Let nodes that fell more than once answer for as long as they have to, to count as recovered."""
-        for name in world.panels:
-            backoff = world.store.nodes[name].status.backoff
+        for name in scene.world.panels:
+            backoff = scene.world.store.nodes[name].status.backoff
             if backoff.flaps and backoff.connected_at is not None:
-                world.pass_time(probation_s(backoff.flaps))
-                world.turn(name)
+                scene = self.stage.wait(scene, probation_s(backoff.flaps))
+                scene = self.stage.play(scene, name, (), []).scene
+        return scene
 
-    def _ask(self, world: World, plan: Plan) -> None:
+    def _ask(self, world: World, spare: int) -> None:
         for panel in world.panels.values():
             one_generation(panel)
         oracles.check_end(world, self.clean.facts, may_never_be=self.scenario.may_never_be)
         oracles.check_rows(world)
         oracles.check_served(world)
         no_live_tombstone(world)
-        every = {**dict(self.scenario.base), **plan}
-        oracles.check_counts(world, self.clean.counts, spare(every, world.panel))
+        oracles.check_counts(world, self.clean.counts, spare)
 
 
 def _may_arrive(world: World) -> bool:
