@@ -88,7 +88,8 @@ class Controller:
         # Before time decides who is out of reach for too long.
         await self.steps.settle()
         freed = await self._write_off()
-        summary = await place(self.store, self.clock.now(), self.lease, self.looks.seen_at)
+        summary = await place(self.store, self.clock.now(), self.lease, self.looks)
+        await self.looks.ask(summary.looks)
         if freed:
             nodes = tuple(sorted({*summary.nodes, *freed}))
             summary = replace(summary, nodes=nodes)
@@ -370,7 +371,7 @@ def build_controller(
     versions, brake = StatusVersions(), Brake(metrics.EVENT_LOOP_LAG.observe)
     lease = lease or SoleLease()
     records = Records(store, versions, lease)
-    looks = Looks(lease, clock)
+    looks = Looks(lease, clock, store)
     reader = Reader(store, versions, lease, looks)
     worker = Worker(
         reader,
@@ -379,10 +380,10 @@ def build_controller(
         lease,
         clock=clock,
         randomness=store.randomness,
+        looks=looks,
         limits=Limits(settings.turns.writing_s, settings.turns.turn_s),
         brake=brake,
     )
-    worker.looks = looks
     worker.sampler = Sampler(
         store, versions, lease, clock, every_s=settings.turns.sample_s, wake=records.release
     )

@@ -91,13 +91,14 @@ class Decision:
 
 
 async def compute_placements(
-    session: AsyncSession, now: datetime, seen_at: SeenAt | None = None
+    session: AsyncSession, now: datetime, looks: "Seeing | None" = None
 ) -> Decision:
     """Decide where every key is to live, as of `now`, and store nothing.
 
-    Without `seen_at` what was recorded is believed, as if every node had just been seen well.
+    Without `looks` what was recorded is believed, as if every node had just been seen well.
     """
     inputs = await read_placement_inputs(session, now)
+    seen_at = None if looks is None else await looks.within(session)
     # In a thread: 100,000 keys take seconds, and turns go on meanwhile.
     result = await asyncio.to_thread(
         place_keys,
@@ -140,11 +141,19 @@ class Leading(Protocol):
         """Tell whoever holds these nodes to look, as the last act of the transaction."""
 
 
+class Seeing(Protocol):
+    """How fresh looks at nodes are; see `controller.runtime.looks`."""
+
+    async def within(self, session: AsyncSession) -> SeenAt:
+        """Tell, as of a reading, until when recent looks confirm what is recorded of nodes."""
+        ...
+
+
 async def place(
     store: Store,
     now: datetime,
     lease: Leading | None = None,
-    seen_at: SeenAt | None = None,
+    looks: Seeing | None = None,
 ) -> PlacementSummary:
     """Decide and store; a pass that decides nothing writes nothing.
 
@@ -152,7 +161,7 @@ async def place(
         store: the database.
         now: the moment that placements get.
         lease: what the pass is conditional on, where there are several controllers.
-        seen_at: tells how fresh looks at nodes are, see `compute_placements`.
+        looks: tell how fresh looks at nodes are, see `compute_placements`.
 
     Raises:
         ConcurrentUpdate: somebody else placed the same key meanwhile.
@@ -161,7 +170,7 @@ async def place(
     """
     async with store.reading() as session:
         revision = await session.scalar(_REVISION)
-        decision = await compute_placements(session, now, seen_at)
+        decision = await compute_placements(session, now, looks)
         leftovers = await session.scalar(select(_TABLE.c.key).where(_HAS_LEFT).limit(1))
         steps = await _steps(session, decision.result, now)
     result = decision.result
@@ -172,7 +181,7 @@ async def place(
             await lease.check_leads(await session.connection())
         if await session.scalar(_REVISION) != revision:
             # A key may have been revoked in between; status is written by nobody else.
-            decision = await compute_placements(session, now, seen_at)
+            decision = await compute_placements(session, now, looks)
         removed = await _store(session, decision.result, now)
         summary = summarise(decision, removed)
         if lease is not None:

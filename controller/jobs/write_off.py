@@ -25,6 +25,7 @@ from desired_state.store.journal_states import may_exist
 from desired_state.store.tables.desired import NodeRow
 from desired_state.store.tables.forgotten import WriteOffRow
 from desired_state.store.tables.inbounds import ManagedInboundRow
+from desired_state.store.tables.sight import SightRow
 from desired_state.store.tables.status import (
     EventRow,
     InboundRow,
@@ -42,6 +43,7 @@ _OF_A_NODE = (
     cast("Table", NodeStatusRow.__table__),
     cast("Table", InboundRow.__table__),
     cast("Table", ManagedInboundRow.__table__),
+    cast("Table", SightRow.__table__),
 )
 APART = 20
 """More clients than this are told of in one line; what became of each, its row tells."""

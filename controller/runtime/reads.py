@@ -175,7 +175,7 @@ class Reader:
                 return known[1]
             desired = await self._read(session, node, now, overlay)
             looks = self._looks if acts else None
-            kept = await read_kept(session, node, now, None if looks is None else looks.seen_at)
+            kept = await read_kept(session, node, now, looks)
         if kept.watches:
             if looks is not None:
                 looks.wait_for(kept.by.values(), node, kept.asked)

@@ -13,13 +13,13 @@ from sqlalchemy import and_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from controller.core.desired import KeyOnNode
+from controller.runtime.looks import Looks
 from controller.runtime.tables import JOURNAL, KEY, PLACEMENT
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
 from desired_state.model.placement import DeleteReason
 from desired_state.model.policy import policy_for
 from desired_state.scheduling.eligible import is_serving
-from desired_state.scheduling.proofs import SeenAt
 from desired_state.store.node_states import read_node_states
 from desired_state.store.policies import read_policies
 
@@ -76,7 +76,7 @@ class Kept:
 
 
 async def read_kept(
-    session: AsyncSession, node: NodeName, now: datetime, seen_at: SeenAt | None
+    session: AsyncSession, node: NodeName, now: datetime, looks: Looks | None
 ) -> Kept:
     """Read which keys that leave a node are served nowhere else as far as anybody knows.
 
@@ -84,12 +84,12 @@ async def read_kept(
         session: of the reading.
         node: the one that they leave.
         now: by the clock that rows are stamped with.
-        seen_at: tells until when a recent look confirms what is recorded of a node; None: records are
-            believed.
+        looks: tell until when recent looks confirm what is recorded of nodes; None: records are believed.
     """
     rows = (await (await session.connection()).execute(_LEAVING, {"here": node})).all()
     if not rows:
         return Kept({})
+    seen_at = None if looks is None else await looks.within(session)
     policies = await read_policies(session)
     serving = {
         state.node.name

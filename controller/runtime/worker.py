@@ -125,14 +125,14 @@ class Worker:
         lease: the right to write.
         clock: wall and monotonic.
         randomness: for ids of turns.
+        looks: told which nodes were seen well.
         limits: of one turn.
         brake: keeps every write from starting, at the end of a service.
 
-    `sampler` takes what each turn saw last as a sample; None: nobody does. `waits`: tells when the wall
-    clock was set. `looks` is told which nodes were seen well.
+    `sampler` takes what each turn saw last as a sample, if any does. `waits`: whether the clock was set.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a part
         self,
         reader: Reader,
         records: Records,
@@ -141,6 +141,7 @@ class Worker:
         *,
         clock: Clock,
         randomness: Randomness,
+        looks: Looks,
         limits: Limits | None = None,
         brake: Brake | None = None,
     ) -> None:
@@ -154,7 +155,7 @@ class Worker:
         self._brake = brake or Brake()
         self.sampler: Sampler | None = None
         self.waits: Waits = NoSteps()
-        self.looks = Looks(lease, clock)
+        self._looks = looks
         self._widths: dict[NodeName, int] = {}
 
     def close(self) -> None:
@@ -190,8 +191,7 @@ class Worker:
         """Look at one node; neither plans nor writes, but for a refusal of the credentials.
 
         Raises:
-            ConfigError: it is not declared.
-            StoreError: the database failed.
+            ConfigError: it is not declared. StoreError: the database failed.
         """
         approach = await self._reader.approach(node)
         started_s = self._clock.monotonic()
@@ -251,10 +251,10 @@ class Worker:
         if result.width:
             self._widths[turn.node] = result.width
         await self._sample(turn, result)
+        seen = isinstance(turn.look, Observation) and result.trusted
         # What a turn with writes recorded last, no look has confirmed yet.
         at = turn.started_at if result.sent else self._clock.now()
-        seen = isinstance(turn.look, Observation) and result.trusted
-        self._records.release(self.looks.turn_ended(turn.node, at if seen else None))
+        self._records.release(await self._looks.turn_ended(turn.node, at if seen else None))
         if turn.recorded or result.sent:
             values = cycle_values(result, turn.cycle, turn.started_at, self._clock.now())
             await self._records.record_cycle(values, result.sent)
@@ -323,7 +323,7 @@ class Worker:
         look = turn.look = await self._look(turn)
         if isinstance(look, NotObserved):
             # The pause begins when the try is over, however long it took.
-            watched_s = self.looks.missed(turn.node) if turn.acts else 0.0
+            watched_s = self._looks.missed(turn.node) if turn.acts else 0.0
             return replace(look, at=self._clock.now(), watched_s=watched_s)
         return look
 

@@ -12,6 +12,8 @@ from desired_state.model.ids import KeyId, NodeName
 from desired_state.scheduling.eligible import is_serving
 from desired_state.scheduling.rooms import Rooms
 
+FRESH_S = 15.0
+"""A look that is older tells nothing of whether keys are served now."""
 Live = Container[tuple[KeyId, NodeName]]
 SeenAt = Callable[[NodeName], datetime | None]
 """Until when a recent look confirms what is recorded of a node; None: there was none."""

@@ -14,7 +14,7 @@ VERSION_SCHEMA = DESIRED
 VERSION_TABLE = "alembic_version"
 KNOWN = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010",
-    "0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018",
+    "0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018", "0019",
 )  # fmt: skip
 """Every revision of the tables, oldest first; a test compares them with the migrations."""
 HEAD = KNOWN[-1]

@@ -16,12 +16,13 @@ from desired_state.store.tables import (
     inbounds,
     measures,
     shop,
+    sight,
     status,
 )
 from desired_state.store.tables.types import Base
 from desired_state.store.version import VERSION_SCHEMA
 
-TABLES = (adoption, backups, desired, forgotten, inbounds, measures, shop, status)
+TABLES = (adoption, backups, desired, forgotten, inbounds, measures, shop, sight, status)
 """Imported so that the metadata is complete."""
 
 

@@ -13,7 +13,7 @@ from desired_state.store.errors import StoreNewer, StoreOutdated
 from desired_state.store.tables.types import DESIRED, STATUS, Base
 from tests.stores import Databases, opened
 
-HEAD = "0018"
+HEAD = "0019"
 
 
 @pytest.fixture

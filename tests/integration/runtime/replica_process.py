@@ -25,6 +25,7 @@ from controller.panels.api.clock import SystemClock
 from controller.panels.panel import PanelPool
 from controller.runtime.errors import LeaseLost
 from controller.runtime.leases import ReplicaLease, Terms
+from controller.runtime.looks import Looks
 from controller.runtime.reads import Reader
 from controller.runtime.records import Records
 from controller.runtime.versions import StatusVersions
@@ -126,7 +127,7 @@ async def main(wanted):
         records = Records(store, versions, lease)
         worker = Stoppable(
             Reader(store, versions, lease), records, pool, lease,
-            clock=clock, randomness=store.randomness,
+            clock=clock, randomness=store.randomness, looks=Looks(lease, clock, store),
         )  # fmt: skip
         worker.stop_at = wanted.get("stop_at", "")
         tasks = [asyncio.create_task(lease.run()), asyncio.create_task(tell(lease))]
