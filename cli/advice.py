@@ -14,6 +14,8 @@ _ADVICE = {
     "PanelBusy": "it goes on by itself at the next run",
     "IdentityChanged": "if you replaced the panel: x3fleet nodes rebind {node}; else see on the panel "
     "whether its inbounds and clients are there",
+    "ShrunkObservation": "look at the panel first; if it lost its clients for good: "
+    "x3fleet nodes rebuild {node} brings them back with the same credentials",
     "StaleDesired": "restore the newer backup of the database; without one: x3fleet keys rotate KEY "
     "for each key named, or raise spec.guards.quarantined of a Policy",
     "Paced": "it goes on by itself; spec.guards.fleetDeletes of a Policy says how fast",

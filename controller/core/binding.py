@@ -56,9 +56,18 @@ def finds_nothing(desired: Desired, inbounds: Iterable[ObservedInbound]) -> bool
     """Tell whether inbounds are to be chosen anew and none fits: then those that are bound stay.
 
     A panel that shows no inbound, or has switched them all off, never unbinds the ones that keys live on.
+    But where a person accepts it, and its inbounds are declared, they are made there.
     """
+    if awaits_declared(desired):
+        return False
     asked = needs_binding(desired) or any(r.kind in _REBINDING for r in desired.requests)
     return asked and bool(desired.bound) and not choose(desired, inbounds)
+
+
+def awaits_declared(desired: Desired) -> bool:
+    """Tell whether a person accepts the panel that answers, and inbounds are to be made on it."""
+    accepted = any(r.kind is RequestKind.REBIND for r in desired.requests)
+    return accepted and any(not one.leaving for one in desired.inbounds)
 
 
 def choose(desired: Desired, inbounds: Iterable[ObservedInbound]) -> tuple[BoundInbound, ...]:

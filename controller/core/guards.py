@@ -142,7 +142,9 @@ def identity(case: Case) -> Refusal | None:
     else:
         return None
     hint = "if you replaced it, `x3fleet nodes rebind` accepts it"
-    if not case.look.inbounds:
+    if not case.look.inbounds and any(not one.leaving for one in case.desired.inbounds):
+        hint = f"{hint}, and has its declared inbounds made there"
+    elif not case.look.inbounds:
         hint = "it shows no inbound at all: look at the panel itself"
     return _refuse(
         ConditionType.STALLED, "IdentityChanged", f"{message}; {hint}", _everything(case)

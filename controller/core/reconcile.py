@@ -12,6 +12,7 @@ from datetime import datetime
 from controller.core.backoff import next_backoff
 from controller.core.binding import (
     add_declared,
+    awaits_declared,
     choose,
     finds_nothing,
     match_digest,
@@ -200,7 +201,7 @@ def _bound(desired: Desired, look: Observation) -> Desired:
         digest = match_digest(desired.matches)
         # A panel that shows no fitting inbound yet is asked again at every look; one that is to get its
         # inbounds from us is bound first, by what it is.
-        awaited = desired.bound is None and bool(desired.inbounds)
+        awaited = awaits_declared(desired) or (desired.bound is None and bool(desired.inbounds))
         if (found or awaited) and (found, digest) != (desired.bound, desired.match_digest):
             after = replace(after, bound=found, match_digest=digest)
     if after.bound is None:

@@ -61,5 +61,8 @@ def _hindrances(result: Result) -> list[str]:
         and refusal.condition.type in (ConditionType.BLOCKED, ConditionType.STALLED)
     ]
     if not result.plan.survey.bound or result.plan.survey.missing:
-        found.append("the panel shows no inbound that the node's match chooses: make them first")
+        found.append(
+            "the panel shows no inbound that the node's match chooses: make them first, or, where "
+            "manifests declare them, x3fleet nodes rebind accepts the panel and makes them"
+        )
     return found

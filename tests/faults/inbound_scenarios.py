@@ -70,6 +70,16 @@ def only_inbound_missing(version: Version) -> World:
     return world
 
 
+def only_declared(version: Version) -> World:
+    """Make a node whose eight keys live on the declared inbound, the only one there is."""
+    world = World.of(FakePanel.of(version))
+    world.panel.inbounds.clear()
+    for letter in "abcdefgh":
+        people.want(world.store, letter)
+    declare(world)
+    return settle(world)
+
+
 def settled_front(version: Version) -> World:
     """Make a node whose keys live on the declared inbound too, with a stranger's client beside them."""
     world = with_keys(version)

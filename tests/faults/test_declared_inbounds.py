@@ -9,6 +9,8 @@ from controller.core.features import Version
 from desired_state.model.ids import InboundId
 from desired_state.model.inbound import InboundDeletion, InboundState
 from desired_state.model.node import Match, Mode, Recovery
+from desired_state.model.request import RequestKind
+from tests.fakes import people
 from tests.fakes.faults import Fault
 from tests.fakes.panel import TROJAN, VLESS
 from tests.fakes.world import Turn, World
@@ -33,6 +35,19 @@ def reasons(world: World) -> set[str]:
 def emails_on(world: World, inbound: int) -> list[str]:
     clients = world.panel.truth()
     return sorted(c.email for c in clients if InboundId(inbound) in c.inbound_ids)
+
+
+def secrets_on(world: World) -> list[tuple[str, str, str, str]]:
+    """What customers' links hold of each client."""
+    return sorted((c.email, c.uuid, c.password, c.sub_id) for c in world.panel.truth())
+
+
+def lose_everything(world: World) -> None:
+    """Make the panel what a fresh installation is: no client, no inbound, another name, ids from 1."""
+    world.panel.wipe()
+    world.panel.inbounds.clear()
+    world.panel.last_inbound = 0
+    world.panel.set_guid("guid-2")
 
 
 @VERSIONS
@@ -155,3 +170,43 @@ def test_a_lost_answer_makes_one_inbound(version: Version) -> None:
 
         assert [20443] == [i.port for i in world.panel.inbounds.values() if i.port != VLESS.port]
         assert 2 == len(emails_on(world, 2))
+
+
+@VERSIONS
+@pytest.mark.promise("S2")
+def test_a_wiped_panel_that_a_person_accepts_gets_its_inbound_and_waits_with_its_clients(
+    version: Version,
+) -> None:
+    """Nothing returns by itself; accepted, the listener is made, and its clients wait for a word."""
+    world = worlds.only_declared(version)
+    before = secrets_on(world)
+
+    lose_everything(world)
+    alone = [world.turn() for _ in range(3)]
+    stalled = reasons(world)
+    people.ask(world.store, world.panel.node, RequestKind.REBIND)
+    accepted = world.turn()
+    waits = reasons(world), secrets_on(world)
+    people.approve(world.store, world.panel.node, world.clock.now)
+    settle(world)
+
+    assert [[], [], []] == [verbs(turn) for turn in alone]
+    assert "IdentityChanged" in stalled
+    assert ["add-inbound"] == verbs(accepted)
+    assert () == world.store.nodes[world.panel.node].requests
+    assert ({"ShrunkObservation"}, []) == waits
+    assert (before, set()) == (secrets_on(world), reasons(world))
+
+
+@VERSIONS
+def test_nobody_makes_inbounds_on_an_empty_panel_that_nobody_accepted(version: Version) -> None:
+    """A rematch is no acceptance: the ones that keys live on stay bound while the panel shows none."""
+    world = worlds.only_declared(version)
+    bound = world.store.nodes[world.panel.node].bound
+
+    lose_everything(world)
+    people.ask(world.store, world.panel.node, RequestKind.REMATCH)
+    turns = [world.turn() for _ in range(3)]
+
+    assert [[], [], []] == [verbs(turn) for turn in turns]
+    assert bound == world.store.nodes[world.panel.node].bound
