@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 KEEP = "X3FLEET_TEST_"
 
 # Real databases are loaded once, so that one server serves the run.
-pytest_plugins = ["tests.counts", "tests.stores"]
+pytest_plugins = ["tests.counts", "tests.sampling", "tests.stores"]
 
 settings.register_profile("test", max_examples=100, deadline=None, database=None)
 settings.register_profile(

@@ -23,10 +23,11 @@ LINE = "x3fleet-line"
 def pytest_report_header() -> list[str]:
     """Print what a person needs to run the same again."""
     profile = "deep" if os.environ.get("X3FLEET_TEST_DEEP") else "test"
-    return [f"seed: {_seed()}, hypothesis profile: {profile}"]
+    return [f"seed: {seed_of_run()}, hypothesis profile: {profile}"]
 
 
-def _seed() -> int:
+def seed_of_run() -> int:
+    """Return the seed that this run prints."""
     return int(os.environ.get("X3FLEET_TEST_SEED") or DEFAULT_SEED)
 
 
@@ -36,13 +37,13 @@ def _seed() -> int:
 @pytest.fixture
 def seed() -> int:
     """Give the seed of this run, for children that need one of their own."""
-    return _seed()
+    return seed_of_run()
 
 
 @pytest.fixture
 def rng() -> random.Random:
     """Give randomness that every run repeats."""
-    return random.Random(_seed())
+    return random.Random(seed_of_run())
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def pytest_terminal_summary(
         pairs = zip(names, values, strict=True)
         terminalreporter.line(", ".join(f"{name}: {value}" for name, value in pairs))
     outcomes = ", ".join(f"{name}: {value}" for name, value in sorted(totals.outcomes.items()))
-    terminalreporter.line(f"tests: {totals.tests} ({outcomes}), seed: {_seed()}")
+    terminalreporter.line(f"tests: {totals.tests} ({outcomes}), seed: {seed_of_run()}")
 
 
 @dataclass

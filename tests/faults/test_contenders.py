@@ -26,7 +26,7 @@ IDS = [f"{s.name} on {'.'.join(map(str, v))}" for s, v in WORLDS]
 FLIGHTS = (None, Fault.DELAYED, Fault.LATE)
 
 
-SHARE = 1 if DEEP else 2
+SHARE = 1 if DEEP else 4
 """Of the cases every so many are tried; the seed says which."""
 
 

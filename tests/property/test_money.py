@@ -291,7 +291,7 @@ def test_any_order_duplication_and_loss_of_messages_credits_each_payment_once(
     run_state_machine_as_test(
         Shop,
         settings=settings(
-            max_examples=200 if DEEP else 15,
+            max_examples=200 if DEEP else 10,
             stateful_step_count=25,
             deadline=None,
             # Each step is a few transactions: to find the shortest story takes longer than a test may.

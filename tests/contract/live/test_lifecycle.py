@@ -28,6 +28,7 @@ SPINE = ("2.3.15", "2.9.4", "3.0.2", "3.1.0", "3.2.8", "3.6.0", *LIVE[:1])
 WIDE = (VLESS, VMESS, TROJAN, SS_LEGACY, SS_32, HYSTERIA2)
 """One client is in all of them; a second size of a shadowsocks key would be refused."""
 
+pytestmark = pytest.mark.sampled(3)
 every_panel = pytest.mark.parametrize("version", params(SPINE))
 
 

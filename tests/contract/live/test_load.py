@@ -25,6 +25,7 @@ ISSUERS, EACH, RUNS = 8, 10, 2
 
 # A real 3.1.0 takes a second or two for every client that joins two thousand.
 @pytest.mark.timeout(900)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("version", params(("2.9.4", "3.1.0", "3.6.0", *LIVE[:1])))
 async def test_eight_issuers_at_once_lose_no_key(open_house: Open, version: str) -> None:
     full = 2_000 if isinstance(version, Live) else 200  # a simulated panel shares our processor

@@ -44,6 +44,7 @@ async def emails(scene: Stage) -> list[str]:
     return [client.email for client in (await scene.look()).clients]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("version", "listener"), EVERYWHERE)
 async def test_several_are_created_in_as_few_calls_as_the_version_allows(
     version: str, listener: Listener
@@ -60,6 +61,7 @@ async def test_several_are_created_in_as_few_calls_as_the_version_allows(
         assert [record.email for record in records] == await emails(scene)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("version", "listener"), EVERYWHERE)
 async def test_an_update_changes_what_we_manage_and_passes_on_the_rest(
     version: str, listener: Listener
@@ -82,6 +84,7 @@ async def test_an_update_changes_what_we_manage_and_passes_on_the_rest(
         assert "by hand" == after.comment
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("version", "listener"), EVERYWHERE)
 async def test_a_client_is_switched_off_on_and_deleted(version: str, listener: Listener) -> None:
     async with stage(version, listener) as scene:

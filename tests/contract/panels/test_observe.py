@@ -84,6 +84,7 @@ async def test_what_identifies_an_inbound_and_what_its_clients_need_is_seen(vers
         assert ("tcp", "reality") == (look.inbounds[0].network, look.inbounds[0].security)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("version", "listener"), EVERYWHERE)
 async def test_a_client_is_seen_as_it_was_written(version: str, listener: Listener) -> None:
     async with stage(version, listener) as scene:

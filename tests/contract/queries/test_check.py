@@ -75,6 +75,7 @@ async def test_what_a_data_set_disagrees_in(store, name):
     assert FOUND.get(name, set()) == set(await kinds(store))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("name", DATASETS)
 async def test_the_check_writes_nothing(store, name):

@@ -29,7 +29,7 @@ def client(number: int, email: str, **values: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[pytest.param(v, marks=pytest.mark.sampled(3)) for v in VERSIONS])
 async def fleet(request, tmp_path, monkeypatch):
     """One node whose panel carries two people's clients."""
     async with open_fleet(tmp_path, monkeypatch, one=Wanted(request.param)) as fleet:

@@ -19,7 +19,8 @@ ONE = NodeName("one")
 VERSIONS = ("2.9.4", "3.2.8", "3.6.0")
 
 
-@pytest.fixture(params=VERSIONS)
+# Each story with one family of panels, each family with some of them.
+@pytest.fixture(params=[pytest.param(v, marks=pytest.mark.sampled(3)) for v in VERSIONS])
 async def fleet(request, tmp_path, monkeypatch):
     """One node with two keys in sync."""
     async with open_fleet(tmp_path, monkeypatch, one=Wanted(request.param)) as fleet:
@@ -72,6 +73,7 @@ async def test_what_is_healed_again_and_again_is_left_alone(fleet):
     assert "Fighting" == reason(report, ConditionType.DRIFTED)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "kind",
     [

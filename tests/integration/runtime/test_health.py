@@ -26,7 +26,7 @@ DEAD = {"kind": "lost_request", "path": ".*", "count": None}
 KNOCK = ["GET /panel/api/server/status"]
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[pytest.param(v, marks=pytest.mark.sampled(3)) for v in VERSIONS])
 async def fleet(request, tmp_path, monkeypatch):
     """One node with two keys in sync."""
     async with open_fleet(tmp_path, monkeypatch, one=Wanted(request.param)) as fleet:

@@ -16,7 +16,7 @@ def email(site, key, generation=1):
     return f"{base}-i1" if site.panel.version < (3, 1, 0) else base
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[pytest.param(v, marks=pytest.mark.sampled(3)) for v in VERSIONS])
 async def fleet(request, tmp_path, monkeypatch):
     """One node."""
     async with open_fleet(tmp_path, monkeypatch, one=Wanted(request.param)) as fleet:

@@ -58,7 +58,8 @@ EMPTIED = [
 ]
 
 
-# Each protocol over each family of panels; `make deep` tries every version with every protocol.
+# Each protocol over a family of panels; `make deep` tries every version with every protocol.
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("version", "protocol"), [pair for pair in EMPTIED if DEEP or pair[0] in FAMILIES]
 )
@@ -169,6 +170,7 @@ async def test_what_a_refused_call_stored_all_the_same_is_neither_lost_nor_doubl
         assert report.in_sync
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("language", ["ru-RU", "zh-CN"])
 @pytest.mark.parametrize("version", ["2.9.4", "3.0.2", "3.1.0", "3.6.0"])
 async def test_a_panel_that_answers_in_another_language_is_kept_in_sync(
