@@ -1,6 +1,6 @@
 """What every test has: clean settings, and a profile of hypothesis.
 
-Here: command-wide switches (slow, live). Not here: the seed of a run and what its last lines say
+Here: command-wide switches (slow, live, long). Not here: the seed of a run and what its last lines say
 (`tests.counts`); builders and fakes: they stand in
 `tests/fakes` and beside the tests that use them.
 """
@@ -38,13 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs more than this run has, and say what that is."""
+    """Skip what needs more than this run has, and say what that is; begin with what takes long."""
     live, deep = os.environ.get("X3FLEET_TEST_PANEL_URL"), os.environ.get("X3FLEET_TEST_DEEP")
     for item in items:
         if not live and item.get_closest_marker("live"):
             item.add_marker(pytest.mark.skip("no real panel: X3FLEET_TEST_PANEL_URL is not set"))
         if not deep and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip("slow: `make deep` runs it"))
+    # Begun last, one of these would be waited for by everybody else.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 # -- fixtures --------------------------------------------------------------------------------------

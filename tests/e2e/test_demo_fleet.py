@@ -1,8 +1,11 @@
 """The fleet's demo as its reader starts it, with few panels: every chapter of it holds."""
 
+import pytest
+
 from tests.e2e.operator import Operator
 
 
+@pytest.mark.long
 async def test_a_small_fleet_survives_everything_that_the_demo_does_to_it(
     operator: Operator,
 ) -> None:

@@ -107,6 +107,7 @@ async def test_a_drain_never_lets_a_key_live_on_two_nodes_unless_create_first_is
     assert all(set(keys) == served for served in seen)
 
 
+@pytest.mark.long
 async def test_keys_of_a_killed_node_live_elsewhere_and_its_debts_are_paid_on_its_return(
     operator, start_panel, report_count
 ) -> None:

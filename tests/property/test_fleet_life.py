@@ -15,6 +15,7 @@ from tests.property.fleet_life import Life
 DEEP = bool(os.environ.get("X3FLEET_TEST_DEEP"))
 
 
+@pytest.mark.long
 @pytest.mark.promise("L1")
 @pytest.mark.timeout(0 if DEEP else 300)
 def test_whoever_is_entitled_is_served_and_nobody_else_whatever_happens(

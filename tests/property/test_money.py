@@ -283,6 +283,7 @@ class Shop(RuleBasedStateMachine):
         return list(dict.fromkeys(found))
 
 
+@pytest.mark.long
 @pytest.mark.promise("M1")
 def test_any_order_duplication_and_loss_of_messages_credits_each_payment_once(
     sqlite_template: Path,

@@ -319,10 +319,12 @@ COMMON = settings(
 )
 
 
+@pytest.mark.long
 @pytest.mark.promise("L2")
 class TestFleet(Fleet.TestCase):
     settings = COMMON
 
 
+@pytest.mark.long
 class TestOlderFleet(OlderFleet.TestCase):
     settings = COMMON

@@ -165,6 +165,7 @@ async def test_three_processes_share_the_nodes_whatever_their_clocks_say(databas
         assert before == [(replica.nodes, replica.said[-1]["id"]) for replica in some]
 
 
+@pytest.mark.long
 async def test_nodes_of_a_killed_process_are_taken_and_its_successor_shares_again(
     databases, report_line
 ):
