@@ -187,9 +187,14 @@ def _delete_by_email(call: Call) -> Reply:
         raise refuse(message)
     if len(gone) == len(inbound.settings.entries):
         raise refuse("no client remained in Inbound")
-    inbound.settings.keep(lambda entry: entry.email != email)
     if not (call.version >= (3, 0, 0) and panel.state.used_elsewhere(email, inbound.id)):
-        drop_row(panel.state, email)
+        panel.state.ips.pop(email, None)
+        if email and panel.state.traffic.get(email) is None:
+            # QUIRK(row-missing-blocks-delete, 3x-ui up to 3.0.2): as by credential.
+            message = f"Inbound Not Found For Email: {email}"
+            raise refuse(message)
+        panel.state.traffic.delete(email)
+    inbound.settings.keep(lambda entry: entry.email != email)
     return call.done_plain("Client deleted successfully")
 
 

@@ -25,8 +25,6 @@ Seeds = Mapping[tuple[KeyId, Generation], bytes]
 
 RESTORE_RUNG = 2
 """From this failed delete on, the recorded credential is restored before the next try."""
-DISABLE_RUNG = 3
-"""From this one on a client that is on is switched off: it serves nobody while it stays a debt."""
 SEEDLESS = "its seed is missing, or these encryption keys do not open it"
 _BY_WHAT_IS_SEEN = frozenset({Verb.DELETE, Verb.ENABLE, Verb.DISABLE, Verb.DETACH})
 _BULK = {

@@ -86,6 +86,8 @@ class ClientRecord:
     `protocol`: of its inbound on panels up to 3.0.2, where it chooses the field that addresses it.
     `current`: the panel's record of the last look for an update, passed through but for our fields;
     for a delete up to 3.0.2 it holds the credential that the panel knows it by.
+    `unnamed`: up to 3.0.2, an update takes the client's email away, and a delete finds the client by
+    its credential though it has none (see `ladder`).
     """
 
     email: Email
@@ -105,6 +107,7 @@ class ClientRecord:
     method: str = ""
     protocol: str = ""
     current: "ObservedRecord | None" = None
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class MemberVerdict(StrEnum):
     APPLIED = "applied"
     SKIPPED = "skipped"
     ABSENT = "absent"
+    PRESENT = "present"
+    """Refused, and the panel says that it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,7 @@ class MemberResult:
 class Outcome:
     """The result of a write.
 
-    `members`: only those that the answer named as skipped or absent; the rest shares the verdict.
+    `members`: only those that the answer named apart; the rest shares the verdict.
     `cause`: one short sentence, never with a secret. `duration_s`, `sent_bytes`: for chunk sizes.
     """
 

@@ -9,15 +9,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.core.compose import (
-    DISABLE_RUNG,
-    RESTORE_RUNG,
     SEEDLESS,
     Seeds,
     compose_record,
     compose_row,
     cut_writes,
     lacks_seed,
-    restore,
     seeds_needed,
 )
 from controller.core.desired import Desired
@@ -38,6 +35,7 @@ from controller.core.effects import (
     Write,
     perform,
 )
+from controller.core.ladder import delete_writes, left_unnamed
 from controller.core.observed import NotObserved
 from controller.core.placeholder import is_placeholder_action
 from controller.core.plan import Action
@@ -79,7 +77,7 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
         return
     seeds = yield from read_seeds(turn, piece)
     yield from owe_restart(turn, piece)
-    tried = yield from send(turn, _delete_writes(turn, piece, seeds))
+    tried = yield from send(turn, delete_writes(turn, piece, seeds))
     if not tried or not (yield from look_again(turn)):
         return
     answered = {
@@ -91,7 +89,8 @@ def run_deletes(turn: Turn, piece: tuple[Action, ...]) -> Steps[None]:
     for action in piece:
         turn.given_up.setdefault(action.email.lower(), "its delete was not proved")
     if turn.checked.is_trusted:
-        yield from finalise(turn, piece, answered - _contradicted(piece, tried))
+        left = left_unnamed(tried, turn.look)
+        yield from finalise(turn, piece, answered - left - _contradicted(piece, tried))
         yield from count_refused(turn, piece, tried)
 
 
@@ -126,15 +125,23 @@ def finalise(turn: Turn, piece: tuple[Action, ...], answered: set[str]) -> Steps
 def _contradicted(piece: tuple[Action, ...], tried: list[tuple[Write, Outcome]]) -> frozenset[str]:
     """Return clients whose delete was refused and that may yet be there, whatever the look shows.
 
-    Those that were seen before, and those refused for the first time: only refusals in two turns, with no
-    look between that shows it, say the same as an answer that there is no such client.
+    Those that were seen before, that the panel says it has, and those refused for the first time: only
+    refusals in two turns, with no look between that shows it, say the same as an answer that there is no
+    such client.
     """
     refused = _refused(tried)
+    results = [r for _, outcome in tried for r in outcome.members]
+    present = {r.email.lower() for r in results if r.verdict is MemberVerdict.PRESENT}
     return frozenset(
         a.email.lower()
         for a in piece
         if a.email.lower() in refused
-        and (a.current is not None or a.row is None or not a.row.delete_attempts)
+        and (
+            a.current is not None
+            or a.row is None
+            or not a.row.delete_attempts
+            or a.email.lower() in present
+        )
     )
 
 
@@ -321,28 +328,6 @@ def send(turn: Turn, writes: Iterable[Write]) -> Steps[list[tuple[Write, Outcome
         if outcome.ends_writing:
             break
     return tried
-
-
-def _delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Iterable[Write]:
-    """Climb the ladder: bulk, single, restore the credential and delete, switch off; then single."""
-    features = turn.look.features
-    together, alone = [], []
-    for action in piece:
-        rung = action.row.delete_attempts if action.row is not None else 0
-        record = compose_record(action, turn.desired, seeds, turn.look.inbounds)
-        if rung == 0:
-            together.append((record, turn.width))
-            continue
-        if rung == RESTORE_RUNG and action.current is not None and not lacks_seed(action, seeds):
-            restored = compose_record(restore(action), turn.desired, seeds, turn.look.inbounds)
-            alone.append((Verb.UPDATE, restored))
-        if rung >= DISABLE_RUNG and action.current is not None and action.current.enable:
-            alone.append((Verb.DISABLE, record))
-        else:
-            alone.append((Verb.DELETE, record))
-    yield from cut_writes(turn.target, Verb.DELETE, together, features)
-    for verb, record in alone:
-        yield from cut_writes(turn.target, verb, [(record, 1)], features)
 
 
 def _change_writes(turn: Turn, pairs: list[tuple[Action, ClientRecord]]) -> Iterable[Write]:

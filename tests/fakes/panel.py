@@ -54,7 +54,8 @@ class FakePanel:
 
     `entries` by a running number: up to 3.0.2 one per client and inbound, from 3.1.0 one per record.
     `doubled`: emails that were stored twice in a way that no look shows (3.1.0 to 3.4.2).
-    `stubborn`: a bulk delete skips these. `undeletable`: every delete of them is refused.
+    `stubborn`: a bulk delete skips these. `undeletable`: every delete of them is refused. `rowless`:
+    emails whose traffic row is lost.
     `created`, `deleted`: how often each email came into being and was removed by a write; `added`,
     `dropped`: the same of declared inbounds by name. `last_inbound`: highest id that was given to one.
     """
@@ -68,6 +69,7 @@ class FakePanel:
     doubled: frozenset[str] = frozenset()
     stubborn: frozenset[str] = frozenset()
     undeletable: frozenset[str] = frozenset()
+    rowless: frozenset[str] = frozenset()
     created: Counter[str] = field(default_factory=Counter)
     deleted: Counter[str] = field(default_factory=Counter)
     updated: Counter[str] = field(default_factory=Counter)
@@ -230,6 +232,11 @@ class FakePanel:
         """Change fields of every client with this email."""
         for number in self.numbers_of(email):
             self.swap(number, replace(self.entries[number].client, **changes))  # type: ignore[arg-type]
+
+    def lose_row(self, email: str) -> None:
+        """Lose the row that counts a client, as a delete that was cut short does (up to 3.0.2)."""
+        self.rowless |= {email}
+        self.edit_by_hand(email, traffic_row=0)
 
     def delete_by_hand(self, email: str) -> None:
         """Remove every client with this email; not counted as a delete of ours."""

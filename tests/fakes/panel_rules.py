@@ -70,7 +70,7 @@ def _made_of(
 ) -> ObservedClient:
     raw = dict(member.current.raw or {}) if member.current is not None else {}
     return ObservedClient(
-        email=member.email,
+        email="" if member.unnamed else member.email,
         inbound_ids=inbounds,
         sub_id=member.sub_id,
         uuid=member.uuid,
@@ -83,6 +83,7 @@ def _made_of(
         limit_ip=member.limit_ip,
         comment=member.comment,
         group=member.group,
+        traffic_row=0 if member.unnamed else 1,
         raw=raw,
     )
 
@@ -131,7 +132,7 @@ def _old_target(panel: FakePanel, member: ClientRecord) -> tuple[int, ...]:
     if inbound is None:
         return ()
     spelling = member.current.email if member.current is not None else member.email
-    if panel.version >= BY_EMAIL_SINCE:
+    if panel.version >= BY_EMAIL_SINCE and not member.unnamed:
         return panel.numbers_of(spelling, inbound.id)
     known_as = replace(
         member,
@@ -163,6 +164,11 @@ def _old_delete(panel: FakePanel, write: Write) -> Outcome:
         return _refused("no client remained in Inbound")
     if any(panel.entries[n].client.email in panel.undeletable for n in numbers):
         return _refused("record not found")
+    if any(panel.entries[n].client.email in panel.rowless for n in numbers):
+        cause = f"Inbound Not Found For Email: {member.email}"
+        told = (MemberResult(member.email, MemberVerdict.PRESENT, cause),)
+        by_email = panel.version >= BY_EMAIL_SINCE
+        return Outcome(Verdict.REJECTED, cause, told if by_email else ())
     _remove(panel, numbers)
     return APPLIED
 
@@ -174,7 +180,7 @@ def _old_update(panel: FakePanel, write: Write) -> Outcome:
     if not numbers:
         return _refused("empty client ID")
     old = panel.entries[numbers[0]].client
-    if member.email.lower() != old.email.lower():
+    if member.email.lower() != old.email.lower() and not member.unnamed:
         if panel.features.poisonable and any(i.nameless_clients for i in panel.inbounds.values()):
             return _refused("converting NULL to string is unsupported")
         if any(e.client.email.lower() == member.email.lower() for e in panel.entries.values()):

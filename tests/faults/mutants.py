@@ -64,11 +64,15 @@ def _finalise_before_verify(patch: Patch) -> None:
         if not piece:
             return
         seeds = yield from slices.read_seeds(turn, piece)
-        yield from slices.send(turn, slices._delete_writes(turn, piece, seeds))
+        yield from slices.send(turn, slices.delete_writes(turn, piece, seeds))
         yield from _bury(turn, [a.row for a in piece if a.row is not None])
         yield from slices.look_again(turn)
 
     patch.setattr(slices, "run_deletes", run_deletes)
+
+
+def _nameless_taken_for_gone(patch: Patch) -> None:
+    patch.setattr(slices, "left_unnamed", lambda *_: frozenset())
 
 
 def _no_verify(patch: Patch) -> None:
@@ -299,5 +303,6 @@ MUTANTS: tuple[Mutant, ...] = (
         _inbound_dropped_with_whatever_is_on_it,
         world="inbound leaves with a guest",
     ),
+    Mutant("nameless taken for gone", _nameless_taken_for_gone, world="row lost"),
     Mutant("inbound gone at one look", _inbound_gone_at_one_look, world="inbound leaves"),
 )

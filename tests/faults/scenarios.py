@@ -407,6 +407,15 @@ def delete_refused(version: Version) -> World:
     return world
 
 
+def row_lost(version: Version) -> World:
+    """A delete that was cut short took the row of a client and left the client."""
+    world = settled(version, "abc")
+    world.panel.lose_row(email_of(version, "a"))
+    people.rotate(world.store, "a")
+    people.unwant(world.store, "b")
+    return world
+
+
 def bulk_skips(version: Version) -> World:
     world = settled(version, "abcd")
     world.panel.stubborn = frozenset({email_of(version, "a")})
@@ -531,6 +540,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("email taken in another case", case_twin),
     Scenario("delete refused", delete_refused, settles=False),
+    Scenario("row lost", row_lost, (V28, V29, V30), rounds=2),
     Scenario("bulk delete skips one", bulk_skips, (V32, V36)),
     Scenario("upgraded", upgraded, (V29, V30)),
     Scenario("inbound switched off", inbound_gone, (*MAIN, V31)),

@@ -156,6 +156,16 @@ async def test_quirk_row_missing_blocks_delete(open_site):
     assert "Something went wrong (record not found)" == answer["msg"]
 
 
+async def test_a_delete_by_email_is_refused_for_the_missing_row_too(open_site):
+    site = await opened(open_site, "2.9.4", "a", "b")
+    site.panel.state.traffic.delete("a")
+
+    answer = await site.api("inbounds/1/delClientByEmail/a", {})
+
+    told = "Failed to delete client by email (Inbound Not Found For Email: a\n)"
+    assert (told, ["a", "b"]) == (answer["msg"], await site.emails())
+
+
 @pytest.mark.parametrize(("version", "enabled"), [("2.8.0", True), ("2.8.1", False)])
 async def test_quirk_row_enable_always_true(open_site, version, enabled):
     site = await opened(open_site, version)

@@ -44,6 +44,8 @@ LARGE_BYTES = 1_000_000
 # whoever asked last; only the error inside it stays English, and even that is only a hint.
 _ABSENT = ("client not found in inbound for id", "client with email")
 """In a refused delete of what is not there (2.9.4 on; by email 2.8.0 on)."""
+_ROWLESS = "inbound not found for email"
+"""In a refused delete by email of what was found and has no traffic row (see `controller.core.ladder`)."""
 
 
 class DialectV2:
@@ -74,9 +76,14 @@ class DialectV2:
 
     def refused(self, write: Write, cause: str) -> tuple[MemberResult, ...]:
         """A delete of what is not there is refused from 2.9.4 on, by email from 2.8.0 on."""
-        if write.verb is not Verb.DELETE or not any(text in cause.lower() for text in _ABSENT):
+        if write.verb is not Verb.DELETE:
             return ()
-        return (MemberResult(write.members[0].email, MemberVerdict.ABSENT, cause),)
+        email = write.members[0].email
+        if any(text in cause.lower() for text in _ABSENT):
+            return (MemberResult(email, MemberVerdict.ABSENT, cause),)
+        if _ROWLESS in cause.lower():
+            return (MemberResult(email, MemberVerdict.PRESENT, cause),)
+        return ()
 
     def members(self, write: Write, body: bytes) -> tuple[MemberResult, ...]:  # noqa: ARG002 - a role
         """A create of several is all or nothing."""
@@ -180,7 +187,8 @@ def _update(write: Write, features: Features, shared_keys: SharedKeys) -> Call |
 def _delete(write: Write, features: Features, shared_keys: SharedKeys) -> Call | Impossible:
     member, inbound = write.members[0], _inbound(write)
     email = member.current.email if member.current is not None else member.email
-    if features.deletes_by_email and inbound is not None and _fits_path(email):
+    by_email = features.deletes_by_email and not member.unnamed
+    if by_email and inbound is not None and _fits_path(email):
         # QUIRK(delete-says-success, 3x-ui 2.3.15 to 2.9.3): a delete by credential answers success
         # also where nobody has it, and takes every client that does. By email it is exact, honest
         # and alike for every protocol.

@@ -93,10 +93,10 @@ def updated_client(
 
 
 def _managed(record: ClientRecord) -> Body:
-    # QUIRK(email-always-sent, 3x-ui 2.3.15 to 3.0.1): an entry without an email makes the panel
-    # refuse every later create and rename, so none is ever written without one.
+    # QUIRK(email-always-sent, 3x-ui 2.3.15 to 3.0.1): an entry without that key makes the panel
+    # refuse every later create and rename, so none is ever written without it. An empty one does not.
     return {
-        "email": record.email,
+        "email": "" if record.unnamed else record.email,
         "enable": record.enable,
         "expiryTime": record.expiry_ms,
         "totalGB": record.total_bytes,

@@ -51,6 +51,52 @@ async def test_a_client_that_another_writer_wrote_over_is_created_after_all(
         assert report.in_sync
 
 
+async def _rotate_one_whose_row_gets_lost(tmp_path, monkeypatch, version, protocol):
+    """Rotate two keys while the first delete meets a locked database; tell where that leads to."""
+    wanted = Wanted(version, inbounds=({"protocol": protocol},))
+    async with open_fleet(tmp_path, monkeypatch, policies=SOON, one=wanted) as fleet:
+        keys = await fleet.issue(2)
+        await fleet.reconcile()
+        for key in keys:
+            await fleet.rotate(key)
+        site = fleet["one"]
+        site.panel.faults.arm({"kind": "database_locked", "path": "delClient"})
+        for _ in range(6):
+            report = await fleet.reconcile()
+        emails = [e.email for i in site.panel.state.inbounds.values() for e in i.settings.clients]
+        # A placeholder is no key: versions without comments do not say which client it is.
+        ours = {n: on for n, on in served(site).items() if n.startswith(tuple(keys))}
+        return keys, ours, emails, report
+
+
+@pytest.mark.quirk("row-lost-in-delete")
+@pytest.mark.parametrize("protocol", ["vless", "trojan"])
+@pytest.mark.parametrize("version", ["2.3.15", "2.9.4", "3.0.2"])
+async def test_quirk_row_lost_in_delete(tmp_path, monkeypatch, version, protocol):
+    """Up to 3.0.2 a delete that was cut short leaves a client that serves on and cannot be deleted."""
+    keys, clients, emails, report = await _rotate_one_whose_row_gets_lost(
+        tmp_path, monkeypatch, version, protocol
+    )
+
+    assert {f"{key}-g2": True for key in keys} == clients
+    assert all(emails)
+    assert report.in_sync
+
+
+@pytest.mark.parametrize("version", ["2.3.15", "2.9.4", "3.0.2"])
+async def test_a_shadowsocks_client_that_cannot_be_deleted_serves_nobody_and_stays_a_debt(
+    tmp_path, monkeypatch, version
+):
+    """It has no key but its email: nothing takes it away, and its successor waits."""
+    keys, clients, _, report = await _rotate_one_whose_row_gets_lost(
+        tmp_path, monkeypatch, version, "shadowsocks"
+    )
+
+    stuck = min(keys)
+    assert {f"{stuck}-g1": False, f"{max(keys)}-g2": True} == clients
+    assert "DeleteRefused" in str(report)
+
+
 EMPTIED = [
     (version, protocol)
     for version in ("2.3.15", "2.9.4", "3.0.2", "3.1.0", "3.2.8", "3.6.0")
