@@ -100,6 +100,7 @@ def _lines(error: X3FleetError) -> Iterator[str]:
     if faults:
         yield from (str(fault) for fault in faults)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        yield f"x3fleet: {count} in the manifests; nothing was applied"
+        subject = getattr(error, "subject", "the manifests")
+        yield f"x3fleet: {count} in {subject}; nothing was applied"
     else:
         yield f"x3fleet: {one_line(str(error))}"

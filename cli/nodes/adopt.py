@@ -170,6 +170,7 @@ def _document(plan: "AdoptionPlan", answer: dict[str, Any]) -> dict[str, Any]:
         "doubled": [_left_document(one) for one in plan.left if one.is_doubled],
         "ours": plan.ours,
         "nameless": answer.get("nameless", 0),
+        "unmet": list(plan.unmet),
     }
 
 
@@ -234,6 +235,11 @@ def _told(plan: "AdoptionPlan", answer: dict[str, Any], *, every: bool) -> list[
         blocks.append(
             f"{count(answer['nameless'], 'client')} without an email: give it one by hand"
         )
+    if plan.unmet:
+        named = ", ".join(plan.unmet if every else plan.unmet[:SHOWN])
+        more = "" if every or len(plan.unmet) <= SHOWN else ", ..."
+        told = f"{count(len(plan.unmet), 'line')} of the map met no client here: {named}{more}"
+        blocks.append(Text(told, Tone.WARN))
     if plan.keys:
         blocks.append(f"nothing was changed; --apply {plan.digest[:12]} adopts exactly this")
     return blocks

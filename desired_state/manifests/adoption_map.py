@@ -78,8 +78,13 @@ def read_map(file: ManifestFile) -> tuple[MapEntry, ...]:
     faults = [one for one in found if isinstance(one, Fault)]
     lines = [(at, line) for at, line in (o for o in found if not isinstance(o, Fault))]
     faults += _doubled(file, lines)
+    if not found:
+        hint = "begin with email,telegramId,tariff and go on with a line for each client"
+        faults.append(Fault(file.name, 1, 1, "", "names no client at all", hint, FaultKind.SCHEMA))
     if faults:
-        raise error_of(faults)
+        refused = error_of(faults)
+        refused.subject = "the map"
+        raise refused
     return tuple(_entry(line) for _, line in lines)
 
 

@@ -60,6 +60,8 @@ class ManifestError(X3FleetError):
     """
 
     code = "manifest"
+    subject = "the manifests"
+    """What the faults are in, as people are told."""
 
     def __init__(
         self, message: str, *, faults: tuple[Fault, ...] = (), hint: str | None = None

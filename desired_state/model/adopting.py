@@ -52,10 +52,11 @@ def plan_adoption(found: Iterable[FoundClient], around: Circumstances) -> Adopti
     ours = 0
     entries = _Entries(around.mapping)
     for client in sorted(found, key=lambda c: (c.email, c.inbound_ids)):
+        entry = entries.take(client)
         if client.email.lower() in around.ours:
             ours += 1
             continue
-        match = _match(client, entries, around)
+        match = _match(client, entry, around)
         why = _refuse(match, around)
         if why:
             left.append(LeftAlone(client.email, client.inbound_ids, why))
@@ -70,7 +71,11 @@ def plan_adoption(found: Iterable[FoundClient], around: Circumstances) -> Adopti
         else:
             left += [LeftAlone(m.found.email, m.found.inbound_ids, made.value) for m in group]
     return AdoptionPlan(
-        around.node, tuple(keys), tuple(sorted(left, key=lambda one: one.email)), ours
+        around.node,
+        tuple(keys),
+        tuple(sorted(left, key=lambda one: one.email)),
+        ours,
+        entries.unmet,
     )
 
 
@@ -84,9 +89,11 @@ def same_credentials(one: str, other: str) -> bool:
 
 
 class _Entries:
-    """The mapping by email and by uuid, both in lower case."""
+    """The mapping by email and by uuid, both in lower case; remembers which line met a client."""
 
     def __init__(self, entries: Iterable[MapEntry]) -> None:
+        entries = tuple(entries)
+        self._left = {entry.email or entry.uuid: entry for entry in entries}
         self._by_email: dict[str, MapEntry] = {}
         self._by_uuid: dict[str, MapEntry] = {}
         for entry in entries:
@@ -95,14 +102,21 @@ class _Entries:
             if entry.uuid:
                 self._by_uuid[entry.uuid.lower()] = entry
 
-    def of(self, client: FoundClient) -> MapEntry | None:
+    def take(self, client: FoundClient) -> MapEntry | None:
         """The entry of a client: by its email before its uuid, which several may share."""
         by_email = self._by_email.get(client.email.lower())
-        return by_email or self._by_uuid.get(client.secrets.uuid.lower())
+        entry = by_email or self._by_uuid.get(client.secrets.uuid.lower())
+        if entry is not None:
+            self._left.pop(entry.email or entry.uuid, None)
+        return entry
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """What the lines name that met no client so far."""
+        return tuple(sorted(self._left))
 
 
-def _match(client: FoundClient, entries: _Entries, around: Circumstances) -> _Match:
-    entry = entries.of(client)
+def _match(client: FoundClient, entry: MapEntry | None, around: Circumstances) -> _Match:
     if entry is not None and entry.telegram_id is not None:
         return _Match(client, entry, entry.telegram_id, MatchedBy.MAP)
     guessed = MatchedBy.NOBODY

@@ -140,12 +140,17 @@ class LeftAlone:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionPlan:
-    """What adopting a node's clients would do. `ours`: how many are ours already."""
+    """What adopting a node's clients would do.
+
+    `ours`: how many are ours already. `unmet`: emails or UUIDs of the mapping that no client here has, or
+    that another line names already: a slip of the pen, or a client of another node.
+    """
 
     node: NodeName
     keys: tuple[KeyPlan, ...] = ()
     left: tuple[LeftAlone, ...] = ()
     ours: int = 0
+    unmet: tuple[str, ...] = ()
 
     @property
     def clients(self) -> int:

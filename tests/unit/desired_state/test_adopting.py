@@ -196,6 +196,20 @@ def test_clients_that_log_in_alike_and_belong_to_two_people_are_a_contradiction(
     assert all(one.is_doubled for one in plan.left)
 
 
+def test_lines_of_the_map_that_meet_no_client_are_named() -> None:
+    """A slip in a map left its client foreign, or somebody else's, and nobody was told."""
+    mapping = (
+        MapEntry(email="IVAN", telegram_id=2),
+        MapEntry(email="iwan", telegram_id=3),
+        MapEntry(uuid="U-1", telegram_id=4),
+        MapEntry(email="petr", telegram_id=5),
+    )
+
+    plan = judge(make_found(), make_found("petr"), mapping=mapping, ours=frozenset({"petr"}))
+
+    assert ("U-1", "iwan") == plan.unmet
+
+
 def test_what_is_ours_is_counted_and_not_offered_again() -> None:
     plan = judge(make_found("IVAN"), ours=frozenset({"ivan"}))
 

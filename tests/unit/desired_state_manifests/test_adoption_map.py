@@ -51,9 +51,13 @@ def test_a_map_reads_the_same_in_every_form(name: str, text: str) -> None:
         ("m.csv", "telegramId\n5\n", ("m.csv:2:1",)),
         ("m.yaml", "- {email: a}\n", ("m.yaml:1:1",)),
         ("m.yaml", "clients:\n  - {email: a, telegram: 5}\n", ("m.yaml:2:16",)),
+        ("m.csv", "", ("m.csv:1:1",)),
+        ("m.csv", "email,telegramId\n\n", ("m.csv:1:1",)),
+        ("m.yaml", "clients: []\n", ("m.yaml:1:1",)),
     ],
     ids=[
         "no number", "short line and doubled", "no day", "no client", "no list", "unknown name",
+        "empty", "names alone", "empty list",
     ],
 )  # fmt: skip
 def test_every_mistake_of_a_map_has_its_place(
@@ -62,4 +66,4 @@ def test_every_mistake_of_a_map_has_its_place(
     with pytest.raises(ManifestError) as refused:
         read(name, text)
 
-    assert places == refused.value.places
+    assert (places, "the map") == (refused.value.places, refused.value.subject)
