@@ -77,28 +77,44 @@ def _going(draft: Draft, names: frozenset[NodeName]) -> int:
     )
 
 
+def _overlaps(draft: Draft) -> Counter[NodeName]:
+    """Count, by the node that they are to leave, keys whose new place is not proved to serve yet."""
+    return Counter(
+        source
+        for own in draft.several()
+        for source, old in own.items()
+        if old.leaving is None and any(p.reason == reason_from(source) for p in own.values())
+    )
+
+
 class _Pace:
-    """How many keys may begin to leave nodes now: what guards would let pass."""
+    """How many keys may begin to leave nodes now: what guards would let pass.
+
+    `going`: keys that leave a node, or will once their new place serves. `_gone`: those of them that its
+    room does not count any more.
+    """
 
     def __init__(self, draft: Draft, fleet_left: int | None) -> None:
         self._draft = draft
-        self.going = draft.leaving_by(DeleteReason.MOVED)
+        self._gone = draft.leaving_by(DeleteReason.MOVED)
+        self.going = self._gone + _overlaps(draft)
         self._left = fleet_left
         self._touched: set[KeyId] = set()
 
     def allows(self, shift: Shift) -> bool:
         """Tell whether this move may begin; a key leaves one node at a time."""
         room = self._draft.rooms.by_name[shift.source]
-        limit = max(1, int(room.policy.max_delete_share * (room.keys + self.going[shift.source])))
+        limit = max(1, int(room.policy.max_delete_share * (room.keys + self._gone[shift.source])))
         return (
             (self._left is None or self._left > 0)
             and self.going[shift.source] < limit
             and shift.key not in self._touched
         )
 
-    def count(self, shift: Shift) -> None:
-        """Note that a move was begun."""
+    def count(self, shift: Shift, *, stays: bool) -> None:
+        """Note that a move was begun; `stays`: the old place counts until the new one serves."""
         self.going[shift.source] += 1
+        self._gone[shift.source] += not stays
         self._touched.add(shift.key)
         if self._left is not None:
             self._left -= 1
@@ -117,7 +133,9 @@ def _find(
 ) -> tuple[Shift, ...]:
     names = frozenset(room.name for room in some)
     movable, tied = _movable(draft, keys, names)
-    counts = {room.name: room.keys for room in some}
+    # A key on its way counts where it goes: else every pass before it arrives would move others too.
+    going = _overlaps(draft)
+    counts = {room.name: room.keys - going[room.name] for room in some}
     fixed = Counter(counts)
     fixed.subtract(Counter(one.node for one in movable))
     rooms = fair_rooms((room.state for room in some), policies, counts, fixed)
@@ -166,7 +184,7 @@ def _begin(draft: Draft, shift: Shift, pace: _Pace) -> bool:
         return False
     if not create_first:
         draft.end(draft.own(shift.key)[shift.source], DeleteReason.MOVED)
-    pace.count(shift)
+    pace.count(shift, stays=create_first)
     return True
 
 

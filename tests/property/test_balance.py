@@ -347,7 +347,37 @@ def test_a_create_first_rebalance_ends_the_old_place_once_the_new_one_is_proved(
     )
     after, _ = run(keys, nodes, placements, policy=policy)
 
-    assert () == first.ended == unproved.ended
+    assert () == first.ended == unproved.ended == unproved.added
     assert first.waits
     assert number == len(after)
     assert abs(Counter(p.node for p in after)["n1"] - number / 2) <= max(1, number * 0.05)
+
+
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=4), st.sampled_from([0.1, 0.3, 0.5]))
+def test_a_create_first_rebalance_moves_no_more_while_nothing_is_proved(counts, share) -> None:
+    """Moves that were on their way counted where they came from: every pass began others besides."""
+    policy = replace(FREE, move_order=MoveOrder.CREATE_FIRST, max_delete_share=share)
+    names = [f"n{i}" for i in range(len(counts))]
+    nodes = [a_node(name, 1_000) for name in names]
+    keys = [a_key(i) for i in range(sum(counts))]
+    placements, fair = spread(counts, names), sum(counts) / len(counts)
+    bound = {(p.key, p.node) for p in placements}
+
+    for _ in range(12):
+        result = place_keys(
+            keys, nodes, placements, policies=(policy,), live=bound, now=NOW, balance=EVERYWHERE
+        )
+        placements = write(placements, result)
+
+    begun = Counter(
+        p.reason.removeprefix("rebalanced from ")
+        for p in placements
+        if (p.key, p.node) not in bound
+    )
+    for name, count in zip(names, counts, strict=True):
+        assert begun[name] <= max(1, int(share * count))
+        assert begun[name] <= max(0.0, count - fair + 1)
+    after, _ = run(keys, nodes, placements, policy=policy, passes=80)
+    assert all(
+        abs(held - fair) <= max(len(names), fair * 0.1) for held in count_keys(after).values()
+    )
