@@ -33,6 +33,7 @@ _ADVICE = {
     "InboundTagTaken": "rename that one on the panel, or give another tag in the manifest",
     "InboundRefused": "correct the document of that inbound, or what the panel complains of",
     "InboundProtocol": "declare an inbound of that protocol under another name and port",
+    "InboundUnsupported": "upgrade the panel, or leave its node out of the inbound's selector",
     "InboundMethod": "declare an inbound of that method under another name and port",
     "InboundHoldsForeign": "move those clients to another inbound on the panel, or delete them there",
     "CutOff": "bring an inbound back that carries them, or approve that they go",

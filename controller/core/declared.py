@@ -13,10 +13,11 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from controller.core.desired import DeclaredInbound, Desired, ManagedInbound
+from controller.core.features import Features
 from controller.core.inbound_facts import declared_document, differing, seen_document
 from controller.core.observed import ObservedInbound
 from desired_state.model.ids import InboundId, InboundName
-from desired_state.model.inbound import InboundDeletion, InboundSpec
+from desired_state.model.inbound import HYSTERIA, InboundDeletion, InboundSpec
 
 REFUSED = "InboundRefused"
 """Reason while the panel did not do as it was asked."""
@@ -58,15 +59,34 @@ class Standing:
     owner: InboundName | None = None
 
 
-def stand(desired: Desired, inbounds: Iterable[ObservedInbound], now: datetime) -> list[Standing]:
-    """Tell of every declared inbound what it asks for; by name."""
+def stand(
+    desired: Desired,
+    inbounds: Iterable[ObservedInbound],
+    now: datetime,
+    features: Features | None = None,
+) -> list[Standing]:
+    """Tell of every declared inbound what it asks for, by name; without `features` any panel is meant."""
     present = tuple(inbounds)
     rows = {row.name: row for row in desired.managed}
     owners = find_owners(desired, present)
     found = [
         _stand(one, rows.get(one.spec.name), present, desired, now) for one in desired.inbounds
     ]
-    return [_yield(one, owners) for one in found]
+    return [_known(_yield(one, owners), features) for one in found]
+
+
+def _known(one: Standing, features: Features | None) -> Standing:
+    """Ask no panel for a protocol that it does not know: it may store what its Xray cannot start with."""
+    if (
+        features is None
+        or features.has_hysteria
+        or one.leaving
+        or one.spec.protocol != HYSTERIA
+        or one.seen is not None
+    ):
+        return one
+    message = "panels know hysteria2 from 2.9.3 on: upgrade this one, or leave its node out of the selector"
+    return replace(one, step=Step.NONE, reason="InboundUnsupported", message=message)
 
 
 def digest_of(spec: InboundSpec) -> str:
@@ -279,7 +299,8 @@ def _in_the_way(
     for one in present:
         if own is not None and one.id == own.id:
             continue
-        apart = spec.protocol != "shadowsocks" and one.protocol in _UDP_ONLY
+        both = {spec.protocol, one.protocol}
+        apart = "shadowsocks" not in both and len(both & _UDP_ONLY) == 1 and not both <= _UDP_ONLY
         if one.port == spec.port and not apart and _meet(one.listen, spec.listen):
             return one
     return None

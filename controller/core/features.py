@@ -44,6 +44,7 @@ class Features:
     `reuses_inbound_ids`: 3.2.5 on. `skips_equal`: an update that changes no entry is not done (3.5.0 on).
     `drops_edited`: shadowsocks ciphers whose clients fall out of the running Xray when they are edited or
     switched on, until it is restarted (2.4.7 to 3.4.1; see `restart`).
+    `has_hysteria`: knows hysteria 2 (2.9.3 on); `calls_it_hysteria`: by the name of version 1 (3.2.0 on).
     `has_server_api`: its server is asked below `panel/api` (2.7.0 on).
     """
 
@@ -65,6 +66,8 @@ class Features:
     drives_sub_nodes: bool = False
     drops_edited: frozenset[str] = frozenset()
     has_server_api: bool = True
+    has_hysteria: bool = True
+    calls_it_hysteria: bool = False
 
     @property
     def email_per_inbound(self) -> bool:
@@ -86,6 +89,7 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
             has_comment=version >= (2, 4, 11),
             drops_edited=_drops_edited(version),
             has_server_api=version >= (2, 7, 0),
+            has_hysteria=version >= (2, 9, 3),
             drives_sub_nodes=drives_sub_nodes,
         )
     return Features(
@@ -100,6 +104,7 @@ def features_of(version: Version, *, drives_sub_nodes: bool = False) -> Features
         reuses_inbound_ids=version >= (3, 2, 5),
         skips_equal=version >= (3, 5, 0),
         has_group=version >= (3, 2, 0),
+        calls_it_hysteria=version >= (3, 2, 0),
         drops_edited=_drops_edited(version),
         drives_sub_nodes=drives_sub_nodes,
     )

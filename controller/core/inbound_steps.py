@@ -94,7 +94,7 @@ def _is_concerned(turn: Turn) -> bool:
 
 
 def _standings(turn: Turn) -> list[Standing]:
-    return stand(turn.desired, turn.look.inbounds, turn.now)
+    return stand(turn.desired, turn.look.inbounds, turn.now, turn.look.features)
 
 
 def _standing(turn: Turn, name: InboundName) -> Standing | None:

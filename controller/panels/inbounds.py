@@ -86,7 +86,8 @@ async def _call(
     spec, seen = change.spec, change.seen
     if verb is Verb.ADD_INBOUND:
         secrets = await _make_secrets(api, spec, features)
-        return f"{_HOME}/add", wire.new_inbound(spec, secrets), secrets.hidden
+        body = wire.new_inbound(spec, secrets, calls_it_hysteria=features.calls_it_hysteria)
+        return f"{_HOME}/add", body, secrets.hidden
     if seen is None:
         raise _Changed("nothing was seen that could be changed")
     sight = await dialect_of(features).look(api, features)

@@ -32,7 +32,7 @@ from desired_state.model.node import Mode
 
 _INBOUND_REASONS = frozenset({
     "NoInbounds", "InboundMissing", "InboundDisabled", "InboundRefused", "InboundPortTaken",
-    "InboundTagTaken", "InboundProtocol", "InboundMethod", "InboundHoldsForeign",
+    "InboundTagTaken", "InboundProtocol", "InboundMethod", "InboundHoldsForeign", "InboundUnsupported",
 })  # fmt: skip
 _SOURCE_FAULTS = (
     ("unavailable", SourceFault.UNAVAILABLE),

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from desired_state.manifests.fields import Host, Labels, Metadata, Part, Port, Text, wrong
 from desired_state.manifests.panel_url import WrongUrl, parse_host
-from desired_state.model.inbound import InboundDeletion
+from desired_state.model.inbound import HYSTERIA, InboundDeletion
 
 TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _REALITY_NETWORKS = frozenset({"tcp", "grpc", "xhttp"})
@@ -55,7 +55,7 @@ class InboundTlsDocument(Part):
     server_name: Host | None = None
     """Name that clients ask for. Default: none is written."""
     alpn: list[Literal["h2", "http/1.1", "h3"]] = Field(default_factory=list)
-    """Default: what the panel's Xray chooses."""
+    """Default: what the panel's Xray chooses; `h3` for `hysteria2`."""
 
 
 class Stream(Part):
@@ -102,7 +102,7 @@ class InboundSpecDocument(Part):
 
     selector: Labels = Field(default_factory=dict)
     """Nodes that carry all of these labels. Default: every node."""
-    protocol: Literal["vless", "vmess", "trojan", "shadowsocks"]
+    protocol: Literal["vless", "vmess", "trojan", "shadowsocks", "hysteria2"]
     """Stays what it is: another one is another inbound, with another name and port."""
     port: Port
     """Where it listens. One that changes is changed on the panel, with its clients on it."""
@@ -135,6 +135,8 @@ class InboundSpecDocument(Part):
         stream, protocol = self.stream, self.protocol
         if (protocol == "shadowsocks") != (self.method is not None):
             raise wrong("needs a method for shadowsocks, and for shadowsocks only")
+        if protocol == HYSTERIA:
+            self._fits_hysteria()
         if protocol == "shadowsocks" and (stream.reality is not None or stream.tls is not None):
             raise wrong("has shadowsocks with tls or reality", "it encrypts by its method alone")
         if protocol == "vmess" and stream.reality is not None:
@@ -146,6 +148,20 @@ class InboundSpecDocument(Part):
         if self.flow and stream.reality is None and stream.tls is None:
             raise wrong("has a flow without tls or reality", "take it away, or add one of the two")
         return self
+
+    def _fits_hysteria(self) -> None:
+        """It is its own transport over UDP, and always inside TLS."""
+        stream = self.stream
+        if stream.tls is None:
+            raise wrong(
+                "has hysteria2 without tls", "it runs inside TLS: name the certificate's files"
+            )
+        if (stream.network, stream.path, stream.host) != ("tcp", None, None):
+            raise wrong("has hysteria2 over another transport", "take network, path and host away")
+        if set(stream.tls.alpn) - {"h3"}:
+            raise wrong(
+                "has hysteria2 with another alpn than h3", "take alpn away, or leave h3 alone"
+            )
 
 
 class InboundDocument(Part):

@@ -30,7 +30,14 @@ from desired_state.manifests.kinds import (
 )
 from desired_state.manifests.panel_url import parse_panel_url
 from desired_state.model.ids import InboundName, NodeName, TariffName
-from desired_state.model.inbound import TAG_PREFIX, InboundSpec, InboundTls, Reality
+from desired_state.model.inbound import (
+    HYSTERIA,
+    HYSTERIA_NETWORK,
+    TAG_PREFIX,
+    InboundSpec,
+    InboundTls,
+    Reality,
+)
 from desired_state.model.node import AuthRefs, Match, NodeSpec, SecretRef, Tls, TlsKind
 from desired_state.model.policy import Policy
 from desired_state.model.quantities import Money
@@ -149,6 +156,7 @@ def _inbound(document: InboundDocument) -> InboundSpec:
     spec, stream = document.spec, document.spec.stream
     tag = spec.tag or f"{TAG_PREFIX}{document.metadata.name}"
     reality, tls, sniffing = stream.reality, stream.tls, spec.sniffing
+    is_quic = spec.protocol == HYSTERIA
     return InboundSpec(
         name=InboundName(document.metadata.name),
         protocol=spec.protocol,
@@ -159,11 +167,11 @@ def _inbound(document: InboundDocument) -> InboundSpec:
         listen=spec.listen or "",
         enable=spec.enable,
         method=spec.method or "",
-        network=stream.network,
+        network=HYSTERIA_NETWORK if is_quic else stream.network,
         path=stream.path or "",
         host=stream.host or "",
         reality=None if reality is None else _reality(reality),
-        certificate=None if tls is None else _inbound_tls(tls),
+        certificate=None if tls is None else _inbound_tls(tls, ("h3",) if is_quic else ()),
         sniffing=None if sniffing is None else _sniffing(sniffing),
         flow=spec.flow,
         deletion_policy=spec.deletion_policy,
@@ -175,8 +183,8 @@ def _reality(reality: RealityDocument) -> Reality:
     return Reality(reality.target, names, reality.short_ids, reality.fingerprint)
 
 
-def _inbound_tls(tls: InboundTlsDocument) -> InboundTls:
-    alpn = tuple(tls.alpn)
+def _inbound_tls(tls: InboundTlsDocument, default: tuple[str, ...]) -> InboundTls:
+    alpn = tuple(tls.alpn) or default
     return InboundTls(tls.certificate_file, tls.key_file, tls.server_name or "", alpn)
 
 

@@ -13,6 +13,9 @@ from desired_state.model.tariff import Labels
 TAG_PREFIX = "x3f-"
 """Begins the tag of a declared inbound that names none itself."""
 
+HYSTERIA, HYSTERIA_NETWORK = "hysteria2", "hysteria"
+"""The protocol as it is declared and seen, and the one transport that it has: over UDP, inside TLS."""
+
 
 class InboundDeletion(StrEnum):
     """What becomes of a declared inbound whose document, or whose node's label, is gone."""

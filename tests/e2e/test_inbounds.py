@@ -22,6 +22,18 @@ spec:
 """
 
 
+HYSTERIA = """\
+apiVersion: x3fleet/v1
+kind: Inbound
+metadata: {name: quick}
+spec:
+  protocol: hysteria2
+  port: %(port)s
+  stream: {tls: {certificateFile: /etc/ssl/vpn.pem, keyFile: /etc/ssl/vpn.key}}
+  deletionPolicy: Delete
+"""
+
+
 def declared(panel: Panel, port: int) -> dict[str, Any]:
     """Return an inbound of a panel as its JSON, by port; empty when there is none."""
     for inbound in panel.state.inbounds.values():
@@ -112,3 +124,52 @@ async def test_another_protocol_is_refused_with_what_to_do_and_another_network_i
     assert (True, "xhttp") == (after["in_sync"], changed["stream"]["network"])
     assert (made["id"], made["emails"]) == (changed["id"], changed["emails"])
     assert reality_of(made) == reality_of(changed)
+
+
+@pytest.mark.parametrize(
+    ("version", "auth", "called"),
+    [("2.9.4", BY_PASSWORD, "hysteria2"), ("3.6.0", BY_TOKEN, "hysteria")],
+)
+async def test_hysteria_2_is_created_under_the_name_of_its_panel_and_filled(
+    operator: Operator, start_panel, version: str, auth: str, called: str
+) -> None:
+    """Over UDP, inside TLS; it stays in sync, and its port is changed with its client on it."""
+    panel: Site = await start_panel(version)
+    here = node("a", panel.url, auth=auth)
+    [key] = await operator.set_up(here, HYSTERIA % {"port": 20443}, keys=1)
+
+    await operator.ask("reconcile", "now")
+    made = declared(panel.panel, 20443)
+    again = await operator.ask("reconcile", "now")
+    fleet = operator.declare(here, HYSTERIA % {"port": 20444})
+    await operator.ask("manifests", "apply", str(fleet))
+    await operator.ask("reconcile", "now")
+    moved = declared(panel.panel, 20444)
+
+    inbound = panel.panel.state.inbounds[made["id"]]
+    assert (called, 2) == (inbound.protocol, inbound.settings.get("version"))
+    assert ("hysteria", ["h3"]) == (
+        made["stream"]["network"],
+        made["stream"]["tlsSettings"]["alpn"],
+    )
+    assert {"version": 2, "auth": "", "udpIdleTimeout": 60} == made["stream"]["hysteriaSettings"]
+    assert any(f"x3f-{key}-g1" in email for email in made["emails"])
+    assert (True, 0) == (again["in_sync"], again["totals"]["writes"])
+    assert (made["id"], made["emails"]) == (moved["id"], moved["emails"])
+
+
+async def test_a_panel_that_does_not_know_hysteria_2_is_not_asked_for_it(
+    operator: Operator, start_panel
+) -> None:
+    panel: Site = await start_panel("2.8.11")
+    await operator.set_up(node("a", panel.url), HYSTERIA % {"port": 20443}, keys=0)
+
+    done = await operator.run("reconcile", "now", "--output", "json")
+    shown = await operator.ask("nodes", "show", "a")
+
+    [fares] = shown["declared_inbounds"]
+    assert ({}, "refused", "InboundUnsupported") == (
+        declared(panel.panel, 20443), fares["state"], fares["reason"],
+    )  # fmt: skip
+    assert "from 2.9.3 on" in fares["message"]
+    assert 2 == done.code

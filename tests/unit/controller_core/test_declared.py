@@ -10,6 +10,7 @@ import pytest
 from controller.core.binding import add_declared, choose
 from controller.core.declared import RETRY_AFTER, Standing, Step, digest_of, stand
 from controller.core.desired import BoundInbound, DeclaredInbound, Desired, ManagedInbound
+from controller.core.features import Version, features_of
 from controller.core.inbound_facts import declared_document, differing, lay_over, seen_document
 from controller.core.observed import ObservedInbound
 from desired_state.model.ids import Epoch, InboundId, InboundName, NodeName, Revision
@@ -256,3 +257,31 @@ def test_what_is_to_go_is_matched_no_more_and_what_was_made_anew_takes_its_place
 
     assert () == choose(desired_with(ROW, spec=spec, leaving=True), (as_seen(),))
     assert [7] == [b.id for b in add_declared(desired_with(ROW), (old,), (as_seen(),))]
+
+
+HYSTERIA = InboundSpec(
+    InboundName("quick"), "hysteria2", 443, "x3f-quick", "x3f-quick", network="hysteria",
+    certificate=InboundTls("/cert.pem", "/key.pem", alpn=("h3",)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [((2, 9, 2), (Step.NONE, "InboundUnsupported")), ((2, 9, 3), (Step.CREATE, ""))],
+)
+def test_no_panel_is_asked_for_a_protocol_that_it_does_not_know(
+    version: Version, expected: tuple[Step, str]
+) -> None:
+    (found,) = stand(desired_with(spec=HYSTERIA), [], START, features_of(version))
+
+    assert expected == (found.step, found.reason)
+
+
+def test_an_inbound_that_is_to_listen_over_udp_is_in_the_way_of_none_over_tcp() -> None:
+    """But of shadowsocks, which takes both."""
+    over_tcp = as_seen(tag="web", remark="theirs")
+    over_both = replace(over_tcp, protocol="shadowsocks", method="aes-256-gcm")
+
+    free, taken = (standing(desired_with(spec=HYSTERIA), one) for one in (over_tcp, over_both))
+
+    assert (Step.CREATE, "InboundPortTaken") == (free.step, taken.reason)

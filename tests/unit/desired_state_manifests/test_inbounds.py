@@ -6,6 +6,7 @@ from desired_state.model.inbound import InboundDeletion, InboundSpec, InboundTls
 from tests.unit.desired_state_manifests.test_references import node
 
 NODE = node("nl-1", url="https://nl-1.example.net:2053/")
+TLS = "tls: {certificateFile: /c.pem, keyFile: /k.pem}"
 REALITY = "{reality: {target: 'www.example.org:443', serverNames: [www.example.org]}}"
 
 
@@ -46,6 +47,17 @@ def test_a_document_becomes_what_it_says_and_defaults(load) -> None:
     ) == bundle.inbounds  # fmt: skip
 
 
+def test_hysteria_2_needs_nothing_but_a_certificate(load) -> None:
+    bundle = load(NODE + inbound(protocol="hysteria2", stream=f"{{{TLS}}}"))
+
+    assert (
+        InboundSpec(
+            "front", "hysteria2", 443, "x3f-front", "x3f-front", network="hysteria",
+            certificate=InboundTls("/c.pem", "/k.pem", alpn=("h3",)),
+        ),
+    ) == bundle.inbounds  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
@@ -66,6 +78,17 @@ def test_a_document_becomes_what_it_says_and_defaults(load) -> None:
             "only vless over tcp carries",
         ),
         (inbound(more="  privateKey: secret\n"), "f.yaml:8:3: spec.privateKey", ""),
+        (inbound(protocol="hysteria2"), "f.yaml:5:3: spec", "without tls"),
+        (
+            inbound(protocol="hysteria2", stream=f"{{network: ws, {TLS}}}"),
+            "f.yaml:5:3: spec",
+            "transport",
+        ),
+        (
+            inbound(protocol="hysteria2", stream=f"{{{TLS[:-1]}, alpn: [h2]}}}}"),
+            "f.yaml:5:3: spec",
+            "h3",
+        ),
     ],
 )
 def test_what_no_panel_takes_is_refused_with_its_place(faults, text, place, words) -> None:
