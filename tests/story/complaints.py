@@ -39,6 +39,7 @@ MISSING = {
     "a node is online and its inbounds never arrive": Complaint(
         "Clients of a node show neither use nor state; one email that clashes keeps the whole node out.",
         (
+            f"{FLEETS}::test_one_email_that_a_stranger_holds_keeps_no_other_key_out",
             "faults/test_explorer.py::test_no_single_fault_breaks_a_promise",
             "integration/runtime/test_sampling.py::test_a_look_tells_the_traffic_and_the_host_of_its_node",
         ),

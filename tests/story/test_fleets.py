@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from desired_state.commands import people, subscriptions
+from desired_state.commands import keys, people, subscriptions
 from desired_state.model.policy import Policy
 from desired_state.store.tables.desired import SubscriptionRow
 from simulator import by_hand
@@ -249,3 +249,39 @@ async def test_a_panel_that_was_restarted_serves_without_anybody_opening_it(
             line.write and not line.path.endswith("/login") for line in fleet[name].panel.log
         )
         assert "" == (await status_of(fleet, name)).refused_fingerprint
+
+
+async def test_one_email_that_a_stranger_holds_keeps_no_other_key_out(tmp_path, monkeypatch):
+    """The node takes all others and says which one; the stranger stays; a rotation lets the key in."""
+    async with two_families(tmp_path, monkeypatch) as fleet:
+        issued = await fleet.issue(4)
+        taken = {"old": f"x3f-{issued[1]}-g1-i1", "new": f"x3f-{issued[1]}-g1"}
+        for name, email in taken.items():
+            theirs = {"email": email, "id": "7f1d0c52-0000-4000-8000-000000000001", "enable": True}
+            by_hand.add_client(fleet[name].panel, 1, theirs)
+        before = {name: fleet[name].clients()[email] for name, email in taken.items()}
+
+        await fleet.reconcile()
+        told = {name: await drifts(fleet, name) for name in taken}
+        others = {name: keys_on(fleet, name) - {issued[1]} for name in taken}
+        await fleet.run(lambda work: keys.rotate(work, issued[1]))
+        report = await fleet.reconcile()
+
+        assert {"old": {"EmailTaken"}, "new": {"EmailTaken"}} == told
+        assert dict.fromkeys(taken, set(issued) - {issued[1]}) == others
+        assert report.in_sync
+        assert all(
+            any(one.startswith(f"x3f-{issued[1]}-g2") for one in fleet[n].ours()) for n in taken
+        )
+        assert before == {name: fleet[name].clients()[email] for name, email in taken.items()}
+
+
+def keys_on(fleet: Fleet, name: str) -> set[str]:
+    """Which keys have a client on a node."""
+    return {email.split("-")[1] for email in fleet[name].ours()}
+
+
+async def drifts(fleet: Fleet, name: str) -> set[str]:
+    """Why a node is Drifted."""
+    stored = (await status_of(fleet, name)).conditions
+    return {c["reason"] for c in stored if c["status"] and c["type"] == "Drifted"}
