@@ -193,6 +193,9 @@ def _state(worst: "ConditionView | None") -> Text:
 def _why(node: "NodeSummary", now: datetime) -> Iterator[str]:
     if node.worst is not None and node.worst.type not in ("Ready", "Paused"):
         yield node.worst.reason
+    if node.recovery and (node.worst is None or node.worst.reason != "Restored"):
+        # No controller has been there yet: what is shown is of the time of the backup.
+        yield "restored, waits for x3fleet backup accept"
     if node.failures and node.next_look_at is not None:
         yield f"next try {node.next_try(now)}"
     if node.orphaned:

@@ -38,8 +38,10 @@ async def test_a_lost_database_comes_back_by_two_commands_and_nothing_is_written
         lose_database(operator)
 
         restored = await operator.ask("backup", "restore", "latest", code=3)
+        seen = await operator.run("nodes", "list")
         refused = await operator.ask("reconcile", "now", code=3)
 
+        assert 2 == seen.out.count("restored, waits for x3fleet backup accept")
         assert restored["taken_at"] == made["taken_at"]
         assert {"old": 1, "new": 1} == {
             one["node"]: len(one["unknown"]) for one in restored["difference"]["nodes"]
