@@ -14,8 +14,12 @@ from cli.render import Grid, Output, OutputOption, Page, Text, Tone, ago, count,
 from desired_state.model.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from desired_state.model.ids import KeyId, NodeName
     from desired_state.queries.balance import RebalanceView
     from desired_state.queries.moves import MoveView, NodeProgress
+    from desired_state.queries.waiting import Waiting
 
 LabelOption = Annotated[
     list[str] | None,
@@ -31,17 +35,25 @@ async def list_moves(*, limit: int = 50, output: OutputOption = Output.TABLE) ->
         limit: how many keys at most.
         output: table or json.
     """
-    from desired_state.queries import balance, moves, stuck
+    from desired_state.queries import balance, moves, stuck, waiting
 
     async with opened_store() as store, store.reading() as session:
         now = store.clock.now()
         found = await moves.list_moves(session, now, limit=limit)
         wishes = await balance.list_rebalances(session)
         whys = await stuck.explain_moves(session, found.moves)
+        waits = await waiting.list_waiting(session, {one.key for one in found.moves}, now)
         stays = await stuck.list_stuck(session, now, limit=limit)
     document = {
         "nodes": [progress_document(one) for one in found.nodes],
-        "moves": [{**_document(one), "held_up": whys[one] or None} for one in found.moves],
+        "moves": [
+            {
+                **_document(one),
+                "held_up": whys[one] or None,
+                "waits_for": waiting_document(waits.get((one.key, one.source))),
+            }
+            for one in found.moves
+        ],
         "stuck": [{"key": one.key, "node": one.node, "reason": one.reason} for one in stays],
         "rebalances": [_wish_document(one) for one in wishes],
     }
@@ -52,7 +64,7 @@ async def list_moves(*, limit: int = 50, output: OutputOption = Output.TABLE) ->
     )
     keys = Grid(
         ("KEY", "FROM", "TO", "WHY", "STAGE", "FOR", "HELD UP"),
-        tuple((*_row(one, now), whys[one]) for one in found.moves),
+        tuple((*_row(one, now), _held_up(whys[one], waits, one)) for one in found.moves),
         empty="no key is on its way",
     )
     open_wishes = tuple(_told(one) for one in wishes if one.done_at is None)
@@ -94,6 +106,18 @@ def progress_document(one: "NodeProgress") -> dict[str, Any]:
         "done": one.done,
         "estimate_s": None if one.left_s is None else round(one.left_s),
     }
+
+
+def waiting_document(one: "Waiting | None") -> dict[str, Any] | None:
+    """Make the document of what a key waits for that is to leave a node."""
+    if one is None:
+        return None
+    return {"node": one.by, "since": one.since, "lacks": one.lacks, "missing": one.missing}
+
+
+def _held_up(why: str, waits: "Mapping[tuple[KeyId, NodeName], Waiting]", one: "MoveView") -> str:
+    waiting = waits.get((one.key, one.source))
+    return why if waiting is None else waiting.told
 
 
 def duration(seconds: float | None) -> str:

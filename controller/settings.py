@@ -55,12 +55,14 @@ class AlertSettings(BaseModel):
     """When people are told: what holds for `hold_s`, and what is gone for `recover_s`, in seconds.
 
     `fleet_share`: from this share of the nodes on, one message for all of them that are unreachable.
+    `move_s`: how long a key may be on its way off a node.
     """
 
     every_s: float = Field(default=15.0, gt=0, le=3600)
     hold_s: float = Field(default=120.0, ge=0, le=86400)
     recover_s: float = Field(default=120.0, ge=0, le=86400)
     fleet_share: float = Field(default=0.5, gt=0, le=1)
+    move_s: float = Field(default=86_400.0, ge=60, le=30 * 86_400)
 
 
 class WebhookSettings(BaseModel):

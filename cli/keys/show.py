@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cli.exits import Exit
+from cli.moves import waiting_document
 from cli.opening import opened_store
 from cli.render import Block, Cell, Grid, Output, OutputOption, Page, Text, Tone, count, day, show
 from desired_state.model.ids import KeyId, NodeName, TariffName
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from desired_state.queries.explain import Explanation
     from desired_state.queries.key import KeyDetail
     from desired_state.queries.keys import KeySummary
+    from desired_state.queries.waiting import Waiting
 
 MOST = 1_000
 STEPS = ("declared", "eligible", "placed", "journalled", "sent", "verified")
@@ -119,7 +121,10 @@ def _detail_document(detail: "KeyDetail") -> dict[str, Any]:
             "suspended": subscription.suspended,
             "ended": detail.ended and detail.ended.value,
         },
-        "nodes": [_explanation(one) for one in detail.nodes],
+        "nodes": [
+            {**_explanation(one), "kept": waiting_document(_waiting(detail, one.node))}
+            for one in detail.nodes
+        ],
         "usage": [
             {
                 "node": one.node,
@@ -135,6 +140,10 @@ def _detail_document(detail: "KeyDetail") -> dict[str, Any]:
             for one in detail.adopted
         ],
     }
+
+
+def _waiting(detail: "KeyDetail", node: NodeName) -> "Waiting | None":
+    return next((one for one in detail.waiting if one.source == node), None)
 
 
 def _left(subscription: "Subscription") -> int | None:
@@ -206,6 +215,9 @@ def _told(detail: "KeyDetail") -> Iterator[Block]:
     )
     for one in detail.nodes:
         yield from _after(one)
+    for waiting in detail.waiting:
+        since = f"{waiting.since:%Y-%m-%d %H:%M:%S} UTC"
+        yield Text(f"{waiting.source}: {waiting.told}, since {since}", Tone.WARN)
     for taken in detail.adopted:
         given = "" if taken.released_at is None else f", given back on {day(taken.released_at)}"
         yield f"adopted on {taken.node}: {taken.email}, on {day(taken.at)}{given}"

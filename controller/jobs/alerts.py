@@ -32,6 +32,9 @@ FEWEST = 3
 """Nodes that must be unreachable before one message stands for them."""
 CAPACITY = "Capacity"
 """The condition of every signal to grow or shrink."""
+MOVE = "Move"
+"""The condition of keys that do not get off a node."""
+DAY_S = 86_400.0
 _DIGITS = 12
 _SILENT = frozenset({"Mode", "TornList"})
 """Reasons that nobody needs to be told of: wanted, or gone with the next look."""
@@ -101,7 +104,11 @@ class Decision:
 
 
 def find_troubles(
-    fleet: FleetSnapshot, share: float, told: Mapping[str, str] | None = None
+    fleet: FleetSnapshot,
+    share: float,
+    told: Mapping[str, str] | None = None,
+    *,
+    move_s: float = DAY_S,
 ) -> tuple[Trouble, ...]:
     """Name everything that is wrong or should be done, sorted by key.
 
@@ -110,6 +117,7 @@ def find_troubles(
         share: when more than this share of the visited nodes is unreachable, one trouble is added for
             all of them.
         told: node by key of the alerts that people know of.
+        move_s: how long a key may be on its way off a node.
     """
     found = [trouble for node in fleet.nodes for trouble in _of_node(node)]
     visited = sum(node.mode is not Mode.PAUSED for node in fleet.nodes)
@@ -144,6 +152,8 @@ def find_troubles(
         if source.silent_since is not None
     ]
     found += _of_backups(fleet.backups)
+    late = fleet.at - timedelta(seconds=move_s)
+    found += [_late_move(node) for node in fleet.nodes if (node.leaving_since or fleet.at) < late]
     return tuple(sorted(found, key=lambda trouble: trouble.key))
 
 
@@ -154,6 +164,13 @@ def _of_backups(backups: BackupsView) -> Iterable[Trouble]:
         yield Trouble(
             "backup/database", "Backup", "Failed", Severity.WARNING, message, since=backups.tried_at
         )
+
+
+def _late_move(node: SeenNode) -> Trouble:
+    """Keys that should have left a node long ago: nobody serves them elsewhere, or they are owed there."""
+    message = f"{node.leaving} keys are on their way off {node.name}; x3fleet moves list says what holds them"
+    key, since = f"node/{node.name}/{MOVE}", node.leaving_since
+    return Trouble(key, MOVE, "Late", Severity.WARNING, message, node.name, since, hold_s=0.0)
 
 
 def _asked(signal: Signal) -> Trouble:
@@ -273,8 +290,9 @@ class Alerts:
         async with self.store.reading() as session:
             alerts = [_alert_from(row) for row in await session.scalars(select(AlertRow))]
         told = {alert.key: alert.node for alert in alerts if alert.notification is not None}
-        troubles = find_troubles(fleet, self.settings.fleet_share, told)
-        decision = decide(troubles, alerts, now, self.settings)
+        settings = self.settings
+        troubles = find_troubles(fleet, settings.fleet_share, told, move_s=settings.move_s)
+        decision = decide(troubles, alerts, now, settings)
         if decision.is_empty:
             return decision
         await self._store(decision, now)

@@ -219,14 +219,34 @@ async def _debts(
 
 
 async def _leaving(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
-    """How many keys are on their way off each node, and since when the oldest."""
-    query = (
-        select(_HERE.c.node, func.count(), func.min(_HERE.c.leaving_at))
+    """How many keys are on their way off each node, and since when the oldest.
+
+    Those that stay until they are served elsewhere are on their way, too.
+    """
+    left = (
+        select(_HERE.c.node, _HERE.c.leaving_at.label("since"))
         .where(_HERE.c.leaving.is_not(None))
-        .group_by(_HERE.c.node)
+        .subquery()
     )
-    rows = await connection.execute(query)
-    return {node: {"leaving": count, "leaving_since": since} for node, count, since in rows}
+    kept = (
+        select(_HERE.c.node, _NEXT.c.at.label("since"))
+        .join(_NEXT, and_(_NEXT.c.key == _HERE.c.key, _HERE.c.at < _NEXT.c.at))
+        .where(
+            _HERE.c.leaving.is_(None),
+            _NEXT.c.leaving.is_(None),
+            _NEXT.c.reason.like("% from %"),
+            _NEXT.c.reason.endswith(" from " + _HERE.c.node),
+        )
+        .subquery()
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for moves in (left, kept):
+        query = select(moves.c.node, func.count(), func.min(moves.c.since)).group_by(moves.c.node)
+        for node, count, since in await connection.execute(query):
+            known = found.get(node, {"leaving": 0, "leaving_since": since})
+            oldest = min(since, known["leaving_since"])
+            found[node] = {"leaving": known["leaving"] + count, "leaving_since": oldest}
+    return found
 
 
 async def _adopted(connection: AsyncConnection) -> dict[str, int]:

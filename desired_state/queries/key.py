@@ -22,6 +22,7 @@ from desired_state.queries.keys import used_bytes
 from desired_state.queries.retry import Retry, read_leases
 from desired_state.queries.usage import NodeUsage, usage_by_node
 from desired_state.queries.views import ConditionView, EventView, conditions_from
+from desired_state.queries.waiting import Waiting, list_waiting
 from desired_state.scheduling.eligible import NodeState, explain_key
 from desired_state.store.convert import (
     journal_from,
@@ -41,7 +42,7 @@ class KeyDetail:
 
     `nodes`: the explanation of every declared node, by name. `events`: the newest first.
     `orphaned_rows`: journalled on nodes that are not declared. `usage`: of the present period, by node.
-    `adopted`: clients that it took over.
+    `adopted`: clients that it took over. `waiting`: why it stays on nodes that it is to leave.
     """
 
     key: Key
@@ -54,6 +55,7 @@ class KeyDetail:
     orphaned_rows: tuple[JournalRow, ...] = ()
     usage: tuple[NodeUsage, ...] = ()
     adopted: tuple[AdoptedView, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ async def show_key(session: AsyncSession, name: KeyId, now: datetime) -> KeyDeta
         orphaned_rows=tuple([one for one in journal if one.node not in declared]),
         usage=await usage_by_node(session, name, owner.period),
         adopted=await adopted_clients(session, name),
+        waiting=tuple((await list_waiting(session, [name], now)).values()),
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from desired_state.model.generation import JournalState
 from desired_state.model.ids import KeyId, NodeName
@@ -252,7 +253,7 @@ async def _targets(session: AsyncSession, keys: set[str]) -> dict[tuple[str, str
 
 
 async def _coming(session: AsyncSession) -> list[MoveView]:
-    """Keys whose new placement is not proved live, and whose old one is gone or still serves."""
+    """Keys whose new placement is not proved live, or whose old one stands until it serves."""
     live = (
         select(RemoteGenerationRow.email)
         .where(
@@ -262,8 +263,22 @@ async def _coming(session: AsyncSession) -> list[MoveView]:
         )
         .exists()
     )
+    old = aliased(PlacementRow)
+    stands = (
+        select(old.key)
+        .where(
+            old.key == PlacementRow.key,
+            old.leaving.is_(None),
+            old.at < PlacementRow.at,
+            PlacementRow.reason.endswith(" from " + old.node),
+        )
+        .exists()
+    )
     query = select(PlacementRow.key, PlacementRow.node, PlacementRow.reason, PlacementRow.at).where(
-        PlacementRow.leaving.is_(None), PlacementRow.replaces.is_(None), _moved(), ~live
+        PlacementRow.leaving.is_(None),
+        PlacementRow.replaces.is_(None),
+        _moved(),
+        or_(~live, stands),
     )
     rows = (await session.execute(query)).all()
     here = {

@@ -100,7 +100,7 @@ def refuse_node(state: NodeState, policy: Policy, keys: int) -> Refusal | None:
     """
     return (
         _refuse_by_operator(state.node)
-        or _refuse_by_health(state, policy)
+        or refuse_health(state, policy)
         or _refuse_full(state, keys)
         or _refuse_overloaded(state, policy)
     )
@@ -113,7 +113,7 @@ def can_serve(state: NodeState, policy: Policy) -> bool:
     any more, paused or in no manifest, counts as one that does not.
     """
     is_watched = not state.node.orphaned and state.node.mode is not Mode.PAUSED
-    return is_watched and _refuse_by_health(state, policy) is None
+    return is_watched and refuse_health(state, policy) is None
 
 
 def is_serving(state: NodeState, policy: Policy) -> bool:
@@ -159,7 +159,8 @@ def _refuse_by_operator(node: Node) -> Refusal | None:
     return None
 
 
-def _refuse_by_health(state: NodeState, policy: Policy) -> Refusal | None:
+def refuse_health(state: NodeState, policy: Policy) -> Refusal | None:
+    """Tell what its last look said against a node; None if nothing."""
     for condition in state.conditions:
         if condition.partition("/")[0] in UNHEALTHY:
             return Refusal(RefusedBy.CONDITION, f"is {condition}")

@@ -1,11 +1,17 @@
 """Create-first over two panels: a key leaves the old one only while it is served on the new one."""
 
+from datetime import timedelta
+
 import pytest
 
+from controller.jobs.snapshot import read_fleet
 from controller.runtime.errors import HolderKind
 from desired_state.commands import nodes
 from desired_state.model.ids import NodeName
 from desired_state.model.policy import MoveOrder, Policy
+from desired_state.queries.key import show_key
+from desired_state.queries.moves import list_moves
+from desired_state.queries.waiting import list_waiting
 from tests.fakes.set_clock import SetClock
 from tests.integration.runtime.fleet import Wanted, open_fleet, placements_of
 
@@ -148,3 +154,58 @@ async def test_a_key_that_is_revoked_meanwhile_waits_for_no_node(fleet):
 
     assert 2 == len(fleet["old"].ours())
     assert not any(key in email for email in fleet["old"].ours())
+
+
+async def test_keys_that_wait_for_their_new_node_are_measured_as_on_their_way(fleet, clock):
+    """They have no end yet: a move that nobody finishes would not be seen otherwise."""
+    dies(fleet["new"])
+    await fleet.reconcile("new")
+    pass_time(fleet, clock, 2 * 24 * 3600)
+
+    snapshot = await read_fleet(fleet.controller.store, clock.now())
+
+    (old,) = (node for node in snapshot.nodes if node.name == "old")
+    assert 3 == old.leaving
+    assert old.leaving_since < clock.now() - timedelta(days=1)
+
+
+async def waiting(fleet, clock):
+    """What each key on the old node waits for, as `keys show` and `moves list` tell it."""
+    async with fleet.controller.store.reading() as session:
+        moves = (await list_moves(session, clock.now())).moves
+        keys = {one.key for one in moves}
+        found = await list_waiting(session, keys, clock.now())
+        shown = [await show_key(session, key, clock.now()) for key in sorted(keys)]
+    assert {one for detail in shown for one in detail.waiting} == set(found.values())
+    assert {("old", "proving")} >= {(m.source, m.stage) for m in moves if m.stage != "deleting"}
+    return {(one.source, one.by, one.lacks) for one in found.values()}, found
+
+
+@pytest.mark.parametrize(
+    ("strike", "lacks", "words"),
+    [
+        (dies, "node", "new is Unreachable/"), (stops_xray, "xray", "new has no running Xray"),
+    ],
+)  # fmt: skip
+async def test_it_is_told_what_keeps_a_key_on_its_old_node(fleet, clock, strike, lacks, words):
+    strike(fleet["new"])
+    await fleet.reconcile("new")
+
+    told, found = await waiting(fleet, clock)
+
+    assert {("old", "new", lacks)} == told
+    assert all(one.told.startswith(f"kept until new serves it: {words}") for one in found.values())
+
+
+async def test_a_key_whose_end_was_decided_waits_for_a_look_that_is_recent(fleet, clock):
+    await decide(fleet)
+    pass_time(fleet, clock, 3600)
+    async with fleet.reopened(clock) as again:
+        await again.reconcile("old")
+    asked, found = await waiting(fleet, clock)
+    pass_time(fleet, clock, 5)
+    await fleet.reconcile()
+    after, _ = await waiting(fleet, clock)
+
+    assert ({("old", "new", "look")}, set()) == (asked, after)
+    assert 3 == len(found)

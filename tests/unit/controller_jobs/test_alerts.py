@@ -1,5 +1,6 @@
 """When people are told: damped, once, with recovery, one message when it is us."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -266,3 +267,21 @@ def test_a_failed_backup_is_told_until_one_succeeds():
     assert ("Backup", "Failed", START) == (trouble.condition, trouble.reason, trouble.since)
     assert "the disk is full" in trouble.message
     assert () == find_troubles(FleetSnapshot(START, backups=BackupsView(since=START)), 0.5)
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(23, []), (25, ["node/nl-1/Move"])])
+def test_a_move_that_is_older_than_a_day_is_a_trouble_until_its_keys_have_left(hours, expected):
+    seen = node("nl-1", leaving=3, leaving_since=START - timedelta(hours=hours))
+
+    assert expected == keys(seen)
+    assert [] == keys(replace(seen, leaving=0, leaving_since=None))
+
+
+def test_how_long_a_move_may_take_is_a_setting():
+    seen = node("nl-1", leaving=3, leaving_since=START - timedelta(hours=2))
+    (trouble,) = find_troubles(FleetSnapshot(START, (seen,)), 0.5, move_s=3600)
+
+    assert ("Move", "Late", seen.leaving_since, 0.0) == (
+        trouble.condition, trouble.reason, trouble.since, trouble.hold_s,
+    )  # fmt: skip
+    assert trouble.message.startswith("3 keys are on their way off nl-1; x3fleet moves list")
