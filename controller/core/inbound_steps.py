@@ -108,7 +108,7 @@ def _recognise(turn: Turn) -> Steps[None]:
     """Record ids, ports and reasons that are news; a converged turn records nothing."""
     rows, events, over = [], [], []
     for standing in _standings(turn):
-        row = _row_of(standing)
+        row = _row_of(turn, standing)
         if standing.leaving and standing.owner is not None:
             over.append(standing.spec.name)
         elif row is not None and row != standing.row:
@@ -117,7 +117,7 @@ def _recognise(turn: Turn) -> Steps[None]:
     yield from _record(turn, rows, gone=tuple(over), events=events)
 
 
-def _row_of(standing: Standing) -> ManagedInbound | None:
+def _row_of(turn: Turn, standing: Standing) -> ManagedInbound | None:
     """Make the row that the look asks for; None where there is nothing to say yet."""
     row = standing.row or ManagedInbound(standing.spec.name)
     if standing.seen is not None:
@@ -128,8 +128,9 @@ def _row_of(standing: Standing) -> ManagedInbound | None:
         return _leaving(standing, row)
     if standing.reason and standing.step is not Step.WAIT:
         return replace(
-            row, state=InboundState.REFUSED, reason=standing.reason, message=standing.message
-        )
+            row, state=InboundState.REFUSED, reason=standing.reason, message=standing.message,
+            sent_at=row.sent_at if _may_arrive(turn, row) else None,
+        )  # fmt: skip
     if standing.step is Step.CREATE:
         # Its row begins with the intent of its create.
         return standing.row
@@ -157,7 +158,7 @@ def _events_of(standing: Standing, row: ManagedInbound) -> list[Event]:
     name = standing.spec.name
     if row.reason and (before is None or before.reason != row.reason):
         return [Event("inbound_refused", detail=f"{name}: {row.message}")]
-    if row.sent_at is None and before is not None and before.sent_at is not None:
+    if row.state is InboundState.LIVE and before is not None and before.sent_at is not None:
         return [_created(row)]
     return []
 
@@ -382,9 +383,7 @@ def _may_arrive(turn: Turn, row: ManagedInbound) -> bool:
 def _bury(turn: Turn, standing: Standing, placeholders: tuple[JournalRow, ...]) -> Steps[None]:
     """Finalise the placeholder that went with it, then strike out its row."""
     if placeholders:
-        gone = tuple(
-            Gone(replace(row, delete_reason=DeleteReason.UNMATCHED)) for row in placeholders
-        )
+        gone = tuple(Gone(replace(p, delete_reason=DeleteReason.UNMATCHED)) for p in placeholders)
         yield from perform(Finalise(turn.target.node, gone, turn.desired.epoch))
         turn.bury(gone)
         turn.draw()

@@ -18,8 +18,10 @@ from controller.core.backoff import probation_s
 from controller.core.declared import RETRY_AFTER
 from controller.core.features import Version, features_of
 from desired_state.model.generation import JournalState
+from desired_state.model.policy import Policy
 from tests.fakes.faults import UNDONE, UNTRUE_LISTS, Fault
 from tests.fakes.panel import FakePanel
+from tests.fakes.store import StoreFailed
 from tests.fakes.world import Turn, World
 from tests.faults import oracles
 from tests.faults.safety import Safety, Violation, no_live_tombstone, one_generation
@@ -37,7 +39,7 @@ OLD_BINDING = "a person's request was answered from an untrue list, and nothing 
 SWAPPED = "a stranger took over the email of a client that the untrue list still shows as ours"
 HIDDEN_TWICE = "two untrue lists hid an adopted client from a version that stores it twice"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
-
+TIRED = "as many tries to heal a client failed as there may be in an hour: it is left alone"
 
 NO_FAULT: Plan = MappingProxyType({})
 """Not even one that belongs to the story."""
@@ -308,6 +310,8 @@ def impossible(
         lies = sum(fault in UNTRUE_LISTS for fault in plan.values())
         if lies > 1 and features_of(version).readd_doubles:
             return HIDDEN_TWICE
+    if broken.startswith("L1: clients differ") and any(e in broken for e in _tried_out(run)):
+        return TIRED
     if scenario.swapped and broken.startswith("S1") and UNTRUE_LISTS & set(plan.values()):
         return SWAPPED
     for at, effect in enumerate(run.effects):
@@ -321,6 +325,16 @@ def impossible(
                 # Nothing that can be seen tells this from a delete that worked.
                 return LIE_AND_STALE
     return None
+
+
+def _tried_out(run: Run) -> set[str]:
+    """Name clients that no turn heals any more for the rest of the hour (`guards.fighting`)."""
+    tried: Counter[str] = Counter()
+    for turn in run.turns:
+        stored = turn.effects[:-1] if turn.broke_off == StoreFailed.__name__ else turn.effects
+        for effect in stored:
+            tried.update(effect.tried if isinstance(effect, fx.RecordRows) else ())
+    return {email for email, times in tried.items() if times >= Policy().heals_per_hour}
 
 
 def _next_look(effects: list[fx.Effect[object]], at: int) -> int:

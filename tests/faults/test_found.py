@@ -176,8 +176,13 @@ def test_a_list_that_misses_another_client_at_every_look_is_doubted_a_few_times(
             {13: Fault.UNANSWERED, 19: Fault.STALE, 21: Fault.HALF},
         ),
         ("old list still served", (3, 1, 0), {11: Fault.LATE, 12: Fault.NULL, 18: Fault.NULL}),
+        ("inbound in the way", V36, {0: Fault.OLDEST, 3: Fault.REFUSED, 5: Fault.BUSY}),
+        ("inbound in the way", V29, {3: Fault.BUSY, 4: Fault.STALE_3, 8: Fault.UNSEEN}),
     ],
-    ids=["a list that changes with every look", "a panel that falls twice"],
+    ids=[
+        "a list that changes with every look", "a panel that falls twice",
+        "a refused inbound that cannot be recorded", "an inbound that stands behind an old list",
+    ],
 )  # fmt: skip
 def test_three_faults_that_once_broke_a_promise(
     name: str, version: Version, plan: dict[int, Fault]
