@@ -151,6 +151,29 @@ class Life(Watched, RuleBasedStateMachine):
             if draining:
                 self.left_alone()
 
+    @rule(node=NODES)
+    def drain_into_silence(self, node: str) -> None:
+        """A node is drained while nobody else answers; then all do again."""
+        if node in self.pool.panels and self.open_nodes(without=node):
+            before = set(self.pool.dead)
+            self.pool.dead |= set(self.pool.panels) - {NodeName(node)}
+            self.do(nodes.drain, NodeName(node))
+            self.left_alone(rounds=1)
+            self.pool.dead = before
+            self.left_alone()
+
+    @rule(node=NODES)
+    def fall_after_taking(self, node: str) -> None:
+        """Keys of a node that is drained and silent live elsewhere, and there falls who took the first."""
+        before = set(self.homes())
+        self.kill(node, dead=True)
+        if node in self.pool.dead:
+            self.do(nodes.drain, NodeName(node))
+            self.left_alone(rounds=1)
+            took = [name for name in self.homes() if name != node]
+            self.relay(next((name for name in took if name not in before), (took or [node])[0]))
+            self.left_alone()
+
     @rule(node=NODES, cordoned=st.sampled_from([True, True, False]))
     def cordon(self, node: str, cordoned: bool) -> None:
         """A node keeps what it has and takes no more, until that is taken back."""

@@ -6,7 +6,6 @@ Not here: what must hold, lives at random.
 
 from collections.abc import Callable
 
-from desired_state.commands import nodes
 from desired_state.model.policy import MoveOrder
 from tests.property.fleet_life import Life
 
@@ -26,24 +25,14 @@ def _drain_creates_first(life: Life) -> None:
 def _new_node_is_dead(life: Life) -> None:
     """Where the drained key is to go, nobody answers for a while."""
     life.open_shop(("one",), CREATE_FIRST)
-    old = life.homes()[0]
-    life.pool.dead |= set(life.pool.panels) - {old}
-    life.do(nodes.drain, old)
-    life.left_alone(rounds=1)
-    life.pool.dead.clear()
-    life.left_alone()
+    life.drain_into_silence(life.homes()[0])
 
 
 def _new_node_falls(life: Life) -> None:
     """The key lives on the new node, which dies before the old one, back again, hears that it is to go."""
     life.open_shop(("one",), CREATE_FIRST)
     life.declare("d")
-    old = life.homes()[0]
-    life.kill(old, dead=True)
-    life.do(nodes.drain, old)
-    life.left_alone(rounds=1)
-    life.relay(next(name for name in life.homes() if name != old))
-    life.left_alone()
+    life.fall_after_taking(life.homes()[0])
 
 
 def _smaller_tariff(life: Life) -> None:
