@@ -171,11 +171,12 @@ async def test_keys_that_wait_for_their_new_node_are_measured_as_on_their_way(fl
 
 async def waiting(fleet, clock):
     """What each key on the old node waits for, as `keys show` and `moves list` tell it."""
+    now = clock.now()
     async with fleet.controller.store.reading() as session:
-        moves = (await list_moves(session, clock.now())).moves
+        moves = (await list_moves(session, now)).moves
         keys = {one.key for one in moves}
-        found = await list_waiting(session, keys, clock.now())
-        shown = [await show_key(session, key, clock.now()) for key in sorted(keys)]
+        found = await list_waiting(session, keys, now)
+        shown = [await show_key(session, key, now) for key in sorted(keys)]
     assert {one for detail in shown for one in detail.waiting} == set(found.values())
     assert {("old", "proving")} >= {(m.source, m.stage) for m in moves if m.stage != "deleting"}
     return {(one.source, one.by, one.lacks) for one in found.values()}, found
