@@ -1,11 +1,12 @@
 """Every event that the code logs is listed, with its fields, in an events.py."""
 
 import ast
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import at, dotted, product_files, tree
+from tests.architecture.source import ROOT, at, dotted, product_files, tree
 
 METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 EVENT_FILES = tuple(
@@ -53,6 +54,28 @@ def test_every_logged_event_is_listed() -> None:
     unlisted = [f"{at(p, c)} {ast.unparse(c)[:80]}" for p, c in logged() if not _is_listed(c)]
 
     assert [] == unlisted
+
+
+def documented() -> dict[str, str]:
+    """What docs/events.md says of each event."""
+    rows = [line.split("|") for line in (ROOT / "docs/events.md").read_text().splitlines()]
+    return {row[1].strip(" `"): row[2].strip() for row in rows if len(row) == 4 and "`" in row[1]}
+
+
+def described() -> dict[str, str]:
+    """What the lists say: a constant, and the text under it."""
+    pairs = [pair for path in EVENT_FILES for pair in pairwise(tree(path).body)]
+    return {
+        one.value.value: " ".join(ast.literal_eval(text.value).split())
+        for one, text in pairs
+        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant)
+        if isinstance(text, ast.Expr)
+    }
+
+
+def test_every_event_stands_in_its_document_word_for_word() -> None:
+    assert described() == documented()
+    assert len(documented()) > 50
 
 
 def test_nobody_logs_before_events_are_listed() -> None:
