@@ -57,17 +57,19 @@ async def list_moves(*, limit: int = 50, output: OutputOption = Output.TABLE) ->
         "stuck": [{"key": one.key, "node": one.node, "reason": one.reason} for one in stays],
         "rebalances": [_wish_document(one) for one in wishes],
     }
+    open_wishes = tuple(_told(one) for one in wishes if one.done_at is None)
+    # A wish that waits for the fleet's share has no key on its way, and is not at its end.
+    settled = not stays and not open_wishes
     nodes = Grid(
         ("NODE", "WHAT", "LEFT", "DONE", "TAKES"),
         tuple((n.node, n.what, n.left, n.done, duration(n.left_s)) for n in found.nodes),
-        empty="every key is where it is to be",
+        empty="every key is where it is to be" if settled else "no node has keys on their way",
     )
     keys = Grid(
         ("KEY", "FROM", "TO", "WHY", "STAGE", "FOR", "HELD UP"),
         tuple((*_row(one, now), _held_up(whys[one], waits, one)) for one in found.moves),
         empty="no key is on its way",
     )
-    open_wishes = tuple(_told(one) for one in wishes if one.done_at is None)
     kept = Grid(
         ("KEY", "CANNOT LEAVE", "SINCE"),
         tuple((one.key, one.node or "", one.reason) for one in stays),
