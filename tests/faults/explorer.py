@@ -38,6 +38,7 @@ UNTRUE_ANSWERS = UNTRUE_LISTS | {Fault.STRANGER}
 OLD_BINDING = "a person's request was answered from an untrue list, and nothing in it shows"
 SWAPPED = "a stranger took over the email of a client that the untrue list still shows as ours"
 HIDDEN_TWICE = "two untrue lists hid an adopted client from a version that stores it twice"
+HIDDEN_INBOUND = "two untrue lists hid an inbound that leaves, and its record was struck out"
 LIE_AND_STALE = "a panel lies about a delete and the look that verifies it is not true"
 TIRED = "as many tries to heal a client failed as there may be in an hour: it is left alone"
 
@@ -312,6 +313,11 @@ def impossible(
             return HIDDEN_TWICE
     if broken.startswith("L1: clients differ") and any(e in broken for e in _tried_out(run)):
         return TIRED
+    is_left = scenario.name.startswith("inbound leaves")
+    if is_left and broken.startswith("L1: inbounds differ: extra"):
+        # Two looks in a row tell that it is gone; whoever believes no two believes none.
+        lies = sum(fault in UNTRUE_LISTS for fault in plan.values())
+        return HIDDEN_INBOUND if lies > 1 else None
     if scenario.swapped and broken.startswith("S1") and UNTRUE_LISTS & set(plan.values()):
         return SWAPPED
     for at, effect in enumerate(run.effects):
