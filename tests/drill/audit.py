@@ -106,11 +106,19 @@ def audit(accounts: Iterable[Account], books: Books) -> Findings:
 
 
 def strangers_touched(account: Account, lines: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Clients that are not ours, in any write of ours, or otherwise at the end than before."""
+    """Clients that are not ours, in any write of ours, or otherwise at the end than before.
+
+    A client without a name is ours between the write that took it from one of ours and its delete.
+    """
+    unnamed = 0
     for line in lines:
+        taken = "" in line["came"] and any(map(OURS.match, line["went"]))
+        unnamed += taken
         for email in (*line["came"], *line["went"], *line["changed"]):
-            if not OURS.match(email) and not PLACEHOLDER.search(email):
-                yield f"{account.node}: {line['agent']} touched {email} by {line['path']}"
+            if OURS.match(email) or PLACEHOLDER.search(email) or (not email and unnamed):
+                continue
+            yield f"{account.node}: {line['agent']} touched {email!r} by {line['path']}"
+        unnamed -= "" in line["went"]
     before, after = account.strangers
     if dict(before) != dict(after):
         yield f"{account.node}: strangers were {sorted(before)} and are {sorted(after)}, or changed"
@@ -187,7 +195,7 @@ def writes_without_right(
 
 def more_than_once(node: str, lines: list[Mapping[str, Any]], what: str) -> Iterator[str]:
     """Emails that came, or went, again."""
-    times = Counter(email for line in lines for email in line[what])
+    times = Counter(email for line in lines for email in line[what] if email)
     for email, number in times.items():
         if number > 1:
             yield f"{node}: {email} {what} {number} times"
