@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, case, exists, func, select
+from sqlalchemy import Table, and_, case, exists, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from controller.telemetry.snapshot import (
@@ -224,7 +224,7 @@ async def _leaving(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
     Those that stay until they are served elsewhere are on their way, too.
     """
     left = (
-        select(_HERE.c.node, _HERE.c.leaving_at.label("since"))
+        select(_HERE.c.node, func.coalesce(_HERE.c.leaving_at, _HERE.c.at).label("since"))
         .where(_HERE.c.leaving.is_not(None))
         .subquery()
     )
@@ -241,7 +241,10 @@ async def _leaving(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {}
     for moves in (left, kept):
-        query = select(moves.c.node, func.count(), func.min(moves.c.since)).group_by(moves.c.node)
+        # No index has this in order. Grouping by the bare column, SQLite walks all placements in the
+        # order of its index, each row a search: 0.6 s of 100,000 keys instead of 0.02.
+        name = moves.c.node.concat(literal_column("''"))
+        query = select(name, func.count(), func.min(moves.c.since)).group_by(name)
         for node, count, since in await connection.execute(query):
             known = found.get(node, {"leaving": 0, "leaving_since": since})
             oldest = min(since, known["leaving_since"])

@@ -1,13 +1,15 @@
 """What a turn reads from the database, each in one transaction: `ReadDesired` and its smaller kin.
 
-Callers: the worker. `ReadDesired` is kept in memory as long as neither a command nor a record of ours
-has changed anything: a converged node costs one row. Not here: writing, deciding, ORM objects where
-there may be thousands.
+Callers: the worker. `ReadDesired` is kept in memory, folded between turns, as long as neither a command
+nor a record of ours has changed anything: a converged node costs one row. Not here: writing, deciding,
+ORM objects where there may be thousands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import and_, or_, select
@@ -23,6 +25,7 @@ from controller.core.desired import (
 )
 from controller.runtime.adopting import read_adopted
 from controller.runtime.declaring import read_inbounds
+from controller.runtime.folded import Kept
 from controller.runtime.journal_rows import read_journal, read_tombstones
 from controller.runtime.keys_here import NOTHING_MORE, Overlay, read_keys
 from controller.runtime.lease import Lease
@@ -45,7 +48,7 @@ from controller.runtime.tables import (
 from controller.runtime.versions import StatusVersions
 from controller.telemetry import events
 from desired_state.model.errors import ConfigError
-from desired_state.model.ids import Digest, Generation, KeyId, NodeName, Revision
+from desired_state.model.ids import Digest, Epoch, Generation, KeyId, NodeName, Revision
 from desired_state.model.node import NodeTarget
 from desired_state.model.policy import Policy, policy_for
 from desired_state.model.request import RequestKind
@@ -81,6 +84,17 @@ class Approach:
     glance: int | None = None
 
 
+class _Stamp(NamedTuple):
+    """Of what something was read: while this is the same, so is what would be read now.
+
+    `version`: of status; `held`: epoch and permission to remove.
+    """
+
+    version: tuple[int, int]
+    held: tuple[Epoch, bool]
+    revision: Revision
+
+
 class Reader:
     """Reads for turns; remembers the last reading of each node.
 
@@ -98,7 +112,7 @@ class Reader:
         self._store = store
         self._versions = versions
         self._lease = lease
-        self._known: dict[NodeName, tuple[object, Desired]] = {}
+        self._known: dict[NodeName, tuple[_Stamp, Kept]] = {}
         self._watch = Watch(store)
 
     def close(self) -> None:
@@ -167,12 +181,12 @@ class Reader:
         version = self._versions.of(node)
         async with self._store.reading() as session:
             held = self._lease.epoch(node), self._lease.may_remove(node)
-            stamp = version, held, await _revision(session)
+            stamp = _Stamp(version, held, await _revision(session))
             # Another replica writes status too, and no counter here tells of that.
             keeps = overlay is NOTHING_MORE and self._lease.alone
             known = self._known.get(node) if keeps else None
             if known is not None and known[0] == stamp:
-                return known[1]
+                return known[1].open()
             desired = await self._read(session, node, now, overlay)
             looks = self._looks if acts else None
             kept = await read_kept(session, node, now, looks)
@@ -183,8 +197,20 @@ class Reader:
             self._known.pop(node, None)
             return replace(desired, keys=keep(desired.keys, kept))
         if keeps:
-            self._known[node] = stamp, desired
+            self._known[node] = stamp, Kept(desired)
         return desired
+
+    @contextmanager
+    def folding(self, node: NodeName) -> Iterator[None]:
+        """For a turn: what it read is kept small from its end on, or not at all where it changed that."""
+        try:
+            yield
+        finally:
+            stamp, kept = self._known.get(node, (None, None))
+            if stamp is not None and stamp.version != self._versions.of(node):
+                del self._known[node]
+            elif kept is not None:
+                kept.fold()
 
     async def generations(self, keys: tuple[KeyId, ...]) -> Mapping[KeyId, Generation]:
         """Read the current generation of keys; one without a row is left out."""

@@ -5,6 +5,7 @@ one are read and written. Callers: the worker, at the end of a turn, while no ot
 Not here: the rules (`controller.core.usage`, `controller.core.load`), what follows from them.
 """
 
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
@@ -114,12 +115,15 @@ class Ledger:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is kept of a node. `stored`: its load as the database has it; `counters`: hashes by key."""
+    """What is kept of a node. `stored`: its load as the database has it.
+
+    `counters`: of each key a hash of its name and its counters, eight bytes.
+    """
 
     stored: Load
     measured: Measured | Load
     sampled_s: float = -inf
-    counters: dict[KeyId, int] = field(default_factory=dict)
+    counters: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +209,9 @@ class Sampler:
         node = sight.look.node
         measured = measure(memory.measured, sight.look, at_s)
         elapsed_s = None if memory.sampled_s == -inf else at_s - memory.sampled_s
-        counters = sight.sums()
-        moved = {key for key, now in counters.items() if memory.counters.get(key) != now}
+        known = frozenset(memory.counters)
+        sums = {hash(counted): counted[0] for counted in sight.sums().items()}
+        moved = {key for number, key in sums.items() if number not in known}
         differs = is_worth_storing(memory.stored, measured.load)
         if moved or differs:
             epoch = self._lease.epoch(node)
@@ -224,11 +229,10 @@ class Sampler:
                 await history.append(events.QUOTA_USED_UP, lines)
                 await self._lease.wake(connection, woken)
             self._tell(node, woken, outdated=used.moved)
-            for key in used.doubtful:
-                counters.pop(key, None)
+            sums = {number: key for number, key in sums.items() if key not in used.doubtful}
         if differs:
             memory.stored = measured.load
-        memory.measured, memory.sampled_s, memory.counters = measured, at_s, counters
+        memory.measured, memory.sampled_s, memory.counters = measured, at_s, array("q", sums)
         self._nodes[node] = memory
 
     def _tell(self, node: NodeName, woken: frozenset[NodeName], *, outdated: bool) -> None:

@@ -165,7 +165,7 @@ class Worker:
     async def turn(self, node: NodeName) -> TurnReport:
         """Reconcile one node once."""
         await self._reader.room()
-        with self._lease.turn(node):
+        with self._lease.turn(node), self._reader.folding(node):
             return await self._run(node, self._reconcile)
 
     async def look(
