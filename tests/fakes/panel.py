@@ -225,8 +225,8 @@ class FakePanel:
     # -- people on the panel -------------------------------------------------------------------------
 
     def add_by_hand(self, client: ObservedClient) -> int:
-        """Put a client there that x3fleet did not make, whatever it looks like."""
-        return self.put(client, foreign=True)
+        """Put a client there that x3fleet did not make, whatever it looks like; a row counts it."""
+        return self.put(replace(client, traffic_row=client.traffic_row or 1), foreign=True)
 
     def edit_by_hand(self, email: str, **changes: object) -> None:
         """Change fields of every client with this email."""

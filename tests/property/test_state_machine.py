@@ -49,6 +49,7 @@ class Fleet(RuleBasedStateMachine):
         self.world.watch = Safety()
         self.world.merciful = True
         self.strangers = 0
+        self.asked: set[tuple[str, RequestKind]] = set()
         for row in self.world.store.nodes.values():
             row.policy = CAUTIOUS
 
@@ -101,6 +102,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(node=nodes(), kind=st.sampled_from((RequestKind.REMATCH, RequestKind.REBIND)))
     def ask(self, node: str, kind: RequestKind) -> None:
+        self.asked.add((node, kind))
         people.ask(self.world.store, node, kind)
 
     # -- hands and jobs on the panels ----------------------------------------------------------------
@@ -274,7 +276,7 @@ class Fleet(RuleBasedStateMachine):
                 world.round()
                 for node in (NL, DE):
                     people.approve(world.store, node, world.clock.now)
-                    self._accept_the_panel(node)
+                    self._ask_again(node)
             world.pass_time(HOUR_S)
         world.round()
         world.suspended.clear()
@@ -290,11 +292,12 @@ class Fleet(RuleBasedStateMachine):
 
     # -- helpers -------------------------------------------------------------------------------------
 
-    def _accept_the_panel(self, node: str) -> None:
-        """Say that the panel which answers is the right one: a rebind may have met another one before."""
-        found = self.world.store.nodes[node].status.conditions
-        if any(condition.reason == "IdentityChanged" for condition in found):
-            people.ask(self.world.store, node, RequestKind.REBIND)
+    def _ask_again(self, node: str) -> None:
+        """Ask once more where a request was answered from another machine's list: its answer holds."""
+        found = {c.reason for c in self.world.store.nodes[node].status.conditions}
+        for kind in (RequestKind.REBIND, RequestKind.REMATCH):
+            if (node, kind) in self.asked and found & {"IdentityChanged", "InboundMissing"}:
+                people.ask(self.world.store, node, kind)
 
     def _is_placed(self, letter: str) -> bool:
         key = people.key_id(letter)
