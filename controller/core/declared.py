@@ -300,7 +300,7 @@ def _in_the_way(
         if own is not None and one.id == own.id:
             continue
         both = {spec.protocol, one.protocol}
-        apart = "shadowsocks" not in both and len(both & _UDP_ONLY) == 1 and not both <= _UDP_ONLY
+        apart = "shadowsocks" not in both and both & _UDP_ONLY and not both <= _UDP_ONLY
         if one.port == spec.port and not apart and _meet(one.listen, spec.listen):
             return one
     return None

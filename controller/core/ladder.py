@@ -21,7 +21,7 @@ from controller.core.plan import Action
 from controller.core.turn import Turn
 
 UNNAME_RUNG = 1
-"""From this failed delete on, a client that no traffic row counts is deleted without its name."""
+"""From this failed delete on clients go singly, and one that no traffic row counts without its name."""
 DISABLE_RUNG = 3
 """From this one on a client that is on is switched off: it serves nobody while it stays a debt."""
 
@@ -34,10 +34,10 @@ def delete_writes(turn: Turn, piece: tuple[Action, ...], seeds: Seeds) -> Iterab
     for action in piece:
         rung = action.row.delete_attempts if action.row is not None else 0
         record = compose_record(action, turn.desired, seeds, turn.look.inbounds)
-        if rung == 0:
+        if rung < UNNAME_RUNG:
             together.append((record, turn.width))
             continue
-        if rung >= UNNAME_RUNG and _needs_no_name(record, action, turn.look):
+        if _needs_no_name(record, action, turn.look):
             alone += _unnamed(record, action)
             continue
         if rung == RESTORE_RUNG and action.current is not None and not lacks_seed(action, seeds):

@@ -4,6 +4,7 @@ Tells what the controller asks before it takes a client away (`scheduling.proofs
 look that nobody waited for is in no table. Callers: `queries.key`, `queries.stuck`. Not here: deciding.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -72,8 +73,11 @@ async def list_waiting(
         return {}
     found: dict[tuple[KeyId, NodeName], Waiting] = {}
     facts = await _facts(session, keys, now)
+    of_keys: defaultdict[str, list[PlacementRow]] = defaultdict(list)
+    for row in rows:
+        of_keys[row.key].append(row)
     for place in rows:
-        own = [r for r in rows if r.key == place.key and r.node != place.node and not r.leaving]
+        own = [r for r in of_keys[place.key] if r.node != place.node and not r.leaving]
         if not own or any(r.replaces == place.node for r in own):
             continue
         if place.leaving is None:
